@@ -1,0 +1,3 @@
+"""Dragoman: one model, every prediction API."""
+
+__version__ = "0.1.0"

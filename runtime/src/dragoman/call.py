@@ -1,0 +1,40 @@
+"""What a dialect decodes a request into, and what it encodes a reply from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dragoman.table import Array, Table
+
+PREDICT = "predict"
+PREDICT_PROBA = "predict_proba"
+EXPLAIN = "explain"
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One request to one model.
+
+    `outputs` are the model's own methods that the reply needs (`predict`, `predict_proba`, `explain`, …), in the order wanted.
+    `arguments` go to those methods as keywords; calls with different arguments are never batched together.
+    `context` is the dialect's own: what it needs again to encode the reply. The core never looks inside.
+    """
+
+    table: Table
+    outputs: tuple[str, ...] = (PREDICT,)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    context: Any = None
+    checked: bool = True  # False: the dialect brings its own rules, and the signature does not check its rows
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """The model's answer to one Call: for each output an array whose first dimension is the call's rows.
+
+    Numeric and boolean outputs keep the model's dtype; strings and structured values are object arrays.
+    """
+
+    outputs: Mapping[str, Array]
+    rows: int

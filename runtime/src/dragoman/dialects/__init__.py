@@ -1,0 +1,1 @@
+"""The prediction APIs, one module each."""

@@ -1,0 +1,1 @@
+"""Where models come from: any object store, a local file, an archive."""
