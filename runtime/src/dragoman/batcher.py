@@ -1,0 +1,196 @@
+"""Batching without timers: requests that are decoded in one turn of the event loop are predicted together.
+
+The first request of a turn asks the loop to flush at its next turn (`call_soon`), so one request alone never waits. A predict that is
+fast, by its own moving average, runs inline; a slow one runs in one thread, and requests gather behind it. Requests mix only where the
+model's rows are independent, and only with the same arguments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from dragoman.call import Call, Prediction
+from dragoman.errors import CallError, DeadlineExceeded, ModelFailed
+from dragoman.heartbeat import Slot
+from dragoman.predictors import Predictor, checked_outputs
+from dragoman.table import concat
+
+INLINE_SECONDS = 0.005  # a predict expected to take longer goes to the thread, so that the loop keeps turning
+_SMOOTHING = 0.2  # weight of the newest measurement in the moving average
+
+logger = logging.getLogger("dragoman.batcher")
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    call: Call
+    answer: asyncio.Future[Prediction]
+    deadline: float  # time.monotonic() seconds
+
+
+class Batcher:
+    """Feeds one model from many requests. Lives on one event loop."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        max_rows: int,
+        rows_independent: bool,
+        slot: Slot,
+        observe: Callable[[float, int], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._predictor = predictor
+        self._max_rows = max_rows if rows_independent else 0
+        self._slot, self._observe, self._clock = slot, observe, clock
+        self._waiting: deque[_Waiting] = deque()
+        self._scheduled = False  # a flush is due, or the thread is busy and will flush when it ends
+        self._expected: dict[int, float] = {}  # seconds a predict takes, by the rows' bit length
+        self._thread: ThreadPoolExecutor | None = None
+
+    def submit(self, call: Call, deadline: float) -> asyncio.Future[Prediction]:
+        """The answer to come. Cancelling it drops the call if its predict has not begun."""
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(call, loop.create_future(), deadline)
+        self._waiting.append(waiting)
+        if not self._scheduled:
+            self._scheduled = True
+            loop.call_soon(self._flush)
+        return waiting.answer
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
+
+    def close(self) -> None:
+        if self._thread is not None:
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _flush(self) -> None:
+        """Predict one batch; whatever still waits is for the next turn, so that replies and new requests come in between."""
+        loop = asyncio.get_running_loop()
+        batch = self._next_batch()
+        if not batch:
+            self._scheduled = False
+            return
+        rows = sum(w.call.table.rows for w in batch)
+        if self._expected.get(rows.bit_length(), INLINE_SECONDS) < INLINE_SECONDS:
+            self._deal(batch, self._run(batch))
+            self._go_on(loop)
+        else:
+            self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="predict")
+            running = loop.run_in_executor(self._thread, self._run, batch)
+            running.add_done_callback(lambda done: self._thread_done(batch, done, loop))
+
+    def _thread_done(
+        self, batch: list[_Waiting], done: asyncio.Future[list[Prediction | Exception]], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        if done.cancelled():
+            return
+        self._deal(batch, done.result())
+        self._go_on(loop)
+
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._waiting:
+            loop.call_soon(self._flush)
+        else:
+            self._scheduled = False
+
+    def _next_batch(self) -> list[_Waiting]:
+        """The oldest call, and as many of the following ones as may go with it. Calls nobody waits for any more are dropped."""
+        batch: list[_Waiting] = []
+        rows = 0
+        now = self._clock()
+        others: list[_Waiting] = []
+        while self._waiting:
+            waiting = self._waiting.popleft()
+            if waiting.answer.done():
+                continue
+            if waiting.deadline <= now:
+                waiting.answer.set_exception(DeadlineExceeded("the request's deadline passed before its turn came"))
+                continue
+            if not batch or (waiting.call.arguments == batch[0].call.arguments and rows + waiting.call.table.rows <= self._max_rows):
+                batch.append(waiting)
+            else:
+                others.append(waiting)
+                if rows >= self._max_rows:
+                    break
+                continue
+            rows += waiting.call.table.rows
+            if rows >= self._max_rows:
+                break
+        self._waiting.extendleft(reversed(others))
+        return batch
+
+    def _run(self, batch: list[_Waiting]) -> list[Prediction | Exception]:
+        """Predict a batch: inline or in the thread. A batch that fails is retried call by call, so that one bad row fails alone."""
+        calls = [w.call for w in batch]
+        started = time.monotonic()
+        self._slot.predicting(started, max(w.deadline for w in batch))
+        try:
+            return list(self._predict(calls))
+        except Exception as error:  # noqa: BLE001  the model's code may raise anything; this is the edge of a predict
+            if len(calls) == 1:
+                return [error]
+            return [self._predict_alone(call) for call in calls]
+        finally:
+            self._slot.predicted()
+            self._learn(sum(call.table.rows for call in calls), time.monotonic() - started)
+
+    def _predict(self, calls: Sequence[Call]) -> list[Prediction]:
+        table = concat([call.table for call in calls])
+        outputs = union(call.outputs for call in calls)
+        given = checked_outputs(self._predictor.predict(table, outputs, calls[0].arguments), outputs, table.rows)
+        if len(calls) == 1:
+            return [Prediction(given, table.rows)]
+        dealt, start = [], 0
+        for call in calls:
+            stop = start + call.table.rows
+            dealt.append(Prediction({name: given[name][start:stop] for name in call.outputs}, call.table.rows))
+            start = stop
+        return dealt
+
+    def _predict_alone(self, call: Call) -> Prediction | Exception:
+        try:
+            return self._predict([call])[0]
+        except Exception as error:  # noqa: BLE001  as above
+            return error
+
+    def _learn(self, rows: int, seconds: float) -> None:
+        size = rows.bit_length()
+        before = self._expected.get(size, seconds)
+        self._expected[size] = before + _SMOOTHING * (seconds - before)
+        self._observe(seconds, rows)
+
+    @staticmethod
+    def _deal(batch: list[_Waiting], answers: Iterable[Prediction | Exception]) -> None:
+        for waiting, answer in zip(batch, answers, strict=True):
+            if waiting.answer.done():
+                continue
+            if isinstance(answer, Prediction):
+                waiting.answer.set_result(answer)
+            else:
+                waiting.answer.set_exception(as_call_error(answer))
+
+
+def union(wanted: Iterable[Sequence[str]]) -> tuple[str, ...]:
+    """Every output that some call wants, each once, in the order first wanted."""
+    return tuple(dict.fromkeys(name for outputs in wanted for name in outputs))
+
+
+def as_call_error(error: Exception) -> CallError:
+    """What a caller sees of an exception of the model's: one line, without a stack trace; the log has that."""
+    if isinstance(error, CallError):
+        return error
+    logger.error("the model failed", exc_info=error)
+    text = " ".join(str(error).split())
+    failed = ModelFailed(f"the model failed: {type(error).__name__}: {text[:300]}" if text else f"the model failed: {type(error).__name__}")
+    failed.__cause__ = error
+    return failed
