@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
 
-from dragoman.predictors import Predictor
+from dragoman.formats.pickles import Pickle, read_pickle
+
+if TYPE_CHECKING:  # telling a format imports neither numpy nor a model library
+    from dragoman.predictors import Predictor
+
+CodePolicy = Literal["Allow", "RequireDigest", "Deny"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +37,70 @@ class ModelFiles:
             return {self.name: self.root}
         return {p.relative_to(self.root).as_posix(): p for p in sorted(self.root.rglob("*")) if p.is_file()}
 
+    @property
+    def folder(self) -> Path:
+        """Where the model's other files are."""
+        return self.root.parent if self.single else self.root
+
+
+class Candidate:
+    """One file that may be a model, as far as its name and its first bytes tell."""
+
+    HEAD_BYTES = 256 * 1024
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.name = name  # relative to the model, as in `ModelFiles.listing`
+        self.path = path
+
+    @property
+    def suffix(self) -> str:
+        """Lower case, with the dot."""
+        return Path(self.name).suffix.lower()
+
+    @cached_property
+    def head(self) -> bytes:
+        with self.path.open("rb") as file:
+            return file.read(self.HEAD_BYTES)
+
+    @cached_property
+    def pickle(self) -> Pickle | None:
+        """What its opcodes say, where it is a pickle (of joblib or not, compressed or not); it is not run."""
+        return read_pickle(self.head)
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What a format says of one file that is its own."""
+
+    what: str  # for messages: "a pickle of sklearn.pipeline.Pipeline"
+    runs_code: bool = False  # loading it runs code that its bytes carry
+    forks: bool = True  # it may be loaded once and shared by forked workers; False: each worker loads for itself
+    sure: bool = True  # told by the bytes; False: only its name says so, and loading will tell
+
+
+@dataclass(frozen=True)
+class Found:
+    """A model, told from names and bytes before anything of it, or any library, was imported."""
+
+    format: Format
+    file: str  # relative name of the model's file: "model.joblib", "MLmodel"
+    told: Recognised
+
+    @property
+    def runs_code(self) -> bool:
+        return self.told.runs_code
+
+    @property
+    def forks(self) -> bool:
+        return self.told.forks
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a model is loaded."""
+
+    threads: int = 1  # that one predict may use
+
 
 @dataclass(frozen=True)
 class LoadedModel:
@@ -42,12 +112,18 @@ class LoadedModel:
 
 
 class Format(Protocol):
+    """One module each; stateless."""
+
     name: ClassVar[str]
-    runs_code: ClassVar[bool]  # loading it runs code that its bytes carry: joblib, pickle, cloudpickle, python
-    forks: ClassVar[bool]  # may be loaded once and shared by forked workers; False: each worker loads for itself
 
-    def matches(self, files: ModelFiles) -> str | None:
-        """The file (relative name) that is the model, told by names and content without importing any library; None when it is not ours."""
+    def recognises(self, candidate: Candidate, *, declared: bool = False) -> Recognised | None:
+        """None when the file is not ours. Imports no library and runs nothing.
 
-    def load(self, files: ModelFiles, options: Mapping[str, Any]) -> LoadedModel:
-        """Raises `MissingLibrary` (naming the extra), `ModelLoadFailed`, `UnsupportedFormat`, `PolicyViolation`."""
+        `declared`: the user says that it is of this format, which decides where the bytes fit two (a pickle may be sklearn or cloudpickle).
+        """
+
+    def load(self, files: ModelFiles, file: str, settings: Settings) -> LoadedModel:
+        """The predictor, with the signature that the model itself knows. It does not predict.
+
+        Raises `MissingLibrary` (naming the extra), `ModelLoadFailed`, `UnsupportedFormat`.
+        """

@@ -1,0 +1,37 @@
+"""Files that are no model of ours, by what people know them as: for messages only."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+_MAGIC: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"\x89HDF", "an HDF5 file, as Keras writes: export it to ONNX"),
+    (0, b"GGUF", "a GGUF language model"),
+    (0, b"PAR1", "a Parquet table"),
+    (4, b"TFL3", "a TensorFlow Lite model: export it to ONNX"),
+    (0, b"binf", "xgboost's old binary format: save it again as JSON or UBJ"),
+    (0, b"PK\x03\x04", "a zip archive, as PyTorch and Keras write: export the model to ONNX"),
+    (0, b"CBM1", "a CatBoost model: export it to ONNX, or save it with dragoman.save"),
+    (0, b"\x04\x22\x4d\x18", "compressed with LZ4: save it again with zlib, gzip, bz2 or xz"),
+    (0, b"\x28\xb5\x2f\xfd", "compressed with zstd: save it again with zlib, gzip, bz2 or xz"),
+)
+_SUFFIXES = {
+    ".pmml": "PMML",
+    ".pt": "a PyTorch file: export it to ONNX",
+    ".pth": "a PyTorch file: export it to ONNX",
+    ".safetensors": "weights without a model",
+    ".csv": "a table",
+    ".md": "text",
+    ".py": "Python without a dragoman.Model",
+    ".yaml": "YAML",
+    ".yml": "YAML",
+    ".json": "JSON, but no xgboost model",
+}
+
+
+def foreign(name: str, head: bytes) -> str | None:
+    """What a file is, where it is something well known."""
+    for offset, magic, what in _MAGIC:
+        if head[offset : offset + len(magic)] == magic:
+            return what
+    return _SUFFIXES.get(PurePosixPath(name).suffix.lower())

@@ -1,0 +1,57 @@
+"""The libraries that formats need: imported when a model needs them, and named with their extra when they are missing."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from dragoman.errors import MissingLibrary
+
+# the extra that brings a top-level package, and the name it is installed by
+_EXTRAS = {
+    "sklearn": ("sklearn", "scikit-learn"),
+    "joblib": ("sklearn", "joblib"),
+    "skops": ("sklearn", "skops"),
+    "pandas": ("sklearn", "pandas"),
+    "scipy": ("sklearn", "scipy"),
+    "xgboost": ("xgboost", "xgboost"),
+    "lightgbm": ("lightgbm", "lightgbm"),
+    "onnxruntime": ("onnx", "onnxruntime"),
+    "pyarrow": ("parquet", "pyarrow"),
+}
+
+
+def require(package: str, what: str) -> Any:
+    """The imported package. `MissingLibrary` names what needs it and the extra that brings it."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise missing(error, what) from error
+
+
+def missing(error: ModuleNotFoundError, what: str) -> MissingLibrary:
+    """The error that says which package `what` needs, and how to install it."""
+    package = (error.name or "").partition(".")[0]
+    extra, name = _EXTRAS.get(package, (None, package))
+    if extra is not None:
+        return MissingLibrary(f"{what} needs {name}, which is not installed: pip install 'dragoman[{extra}]'")
+    if not package:
+        return MissingLibrary(f"{what} needs a package that is not installed: {error}")
+    return MissingLibrary(f"{what} needs the Python package {package!r}, which is not installed here: install it beside dragoman")
+
+
+def display_name(package: str) -> str:
+    """A top-level package by the name that people install: "sklearn" is "scikit-learn"."""
+    return _EXTRAS.get(package, (None, package))[1]
+
+
+def versions_of(packages: Iterable[str]) -> dict[str, str]:
+    """Versions of those top-level packages that are imported and say one, by the name that people install."""
+    found = {}
+    for package in sorted(set(packages)):
+        version = getattr(sys.modules.get(package), "__version__", None)
+        if isinstance(version, str):
+            found[display_name(package)] = version
+    return found

@@ -1,0 +1,65 @@
+"""scikit-learn estimators, and boosters in their shape: joblib, pickle (code) and skops (data)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from dragoman.errors import ModelLoadFailed
+from dragoman.formats import skops
+from dragoman.formats.format import Candidate, LoadedModel, ModelFiles, Recognised, Settings
+from dragoman.formats.libraries import require, versions_of
+from dragoman.formats.unpickle import guarded, unpickle
+
+_PACKAGES = frozenset(["sklearn", "xgboost", "lightgbm", "imblearn"])
+_SUFFIXES = frozenset([".joblib", ".pkl", ".pickle", ".sav"])
+
+
+class Sklearn:
+    name: ClassVar[str] = "sklearn"
+
+    def recognises(self, candidate: Candidate, *, declared: bool = False) -> Recognised | None:
+        if skops.is_skops(candidate):
+            return Recognised("a skops file")
+        pickle = candidate.pickle
+        if pickle is not None:
+            ours = declared or (pickle.root or "").partition(".")[0] in _PACKAGES
+            return Recognised(f"a pickle of {pickle.root or 'a plain object'}", runs_code=True) if ours else None
+        if candidate.suffix in _SUFFIXES:
+            return Recognised(f"named {candidate.suffix}, though not readable as a pickle", runs_code=True, sure=False)
+        return None
+
+    def load(self, files: ModelFiles, file: str, settings: Settings) -> LoadedModel:
+        path = files.listing()[file]
+        require("sklearn", file)
+        if skops.is_skops(Candidate(file, path)):
+            model, warnings = skops.load(file, path)
+        else:
+            model, warnings = unpickle(file, path)
+        return of_estimator(model, file, settings, warnings)
+
+
+def of_estimator(model: Any, file: str, settings: Settings, warnings: tuple[str, ...] = ()) -> LoadedModel:
+    """A predictor of a fitted estimator. `ModelLoadFailed` where it is none, or was never fitted."""
+    from dragoman.formats.estimators import package_of, walk
+    from dragoman.formats.feeding import feed_of
+    from dragoman.formats.inference import infer
+    from dragoman.formats.rowwise import rows_independent
+    from dragoman.predictors.estimator import EstimatorPredictor
+
+    if not callable(getattr(model, "predict", None)):
+        raise ModelLoadFailed(f"{Path(file).name} holds a {type(model).__name__}, which has no predict method")
+    with guarded(file) as heard:
+        parts = list(walk(model))
+        for part in parts:
+            _bound_threads(part, settings.threads)
+        signature = infer(model)
+        predictor = EstimatorPredictor(model, signature, rows_independent(model), feed_of(model, parts))
+    packages = {package_of(part) for part in parts} | {"numpy"}
+    return LoadedModel(predictor, versions_of(packages), (*warnings, *heard.lines))
+
+
+def _bound_threads(part: Any, threads: int) -> None:
+    """An estimator fitted with `n_jobs=-1` would start as many threads as the node has cores, for each request."""
+    if isinstance(getattr(part, "n_jobs", None), int) and "n_jobs" in vars(part) and hasattr(part, "get_params"):
+        part.n_jobs = threads

@@ -1,0 +1,72 @@
+"""The predictor of scikit-learn estimators and of boosters in scikit-learn's shape."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dragoman.errors import InvalidInput
+from dragoman.predictors.feed import Feed
+from dragoman.signature import Signature
+from dragoman.table import Table
+
+# What scikit-learn says of rows that it cannot take: the caller's to mend, and not the server's.
+_ABOUT_THE_ROWS = re.compile(
+    r"Input (X )?contains (infinity|NaN)|Found unknown categor|^X has \d+ features?, but|could not convert string to float"
+    r"|The feature names should match|columns are missing|Negative values in data passed|contains previously unseen labels"
+)
+
+
+@dataclass(frozen=True)
+class EstimatorPredictor:
+    """Calls each output's own method: `predict`, `predict_proba`, `decision_function`, …; none is derived from another."""
+
+    model: Any
+    signature: Signature
+    rows_independent: bool
+    feed: Feed
+
+    def predict(self, table: Table, outputs: Sequence[str], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Raises `InvalidInput` where the estimator refuses the rows themselves, and whatever else it raises."""
+        rows = self.feed(table)
+        with np.errstate(all="ignore"):
+            return {name: self._call(name, rows, arguments) for name in outputs}
+
+    def _call(self, name: str, rows: Any, arguments: Mapping[str, Any]) -> Any:
+        method = getattr(self.model, name)
+        if arguments:
+            refuse_unknown_arguments(name, method, arguments)
+        try:
+            return by_rows(method(rows, **arguments))
+        except ValueError as error:
+            if _ABOUT_THE_ROWS.search(str(error)):
+                raise InvalidInput(" ".join(str(error).split())) from error
+            raise
+
+
+def by_rows(answer: Any) -> Any:
+    """The answer with one item a row: scikit-learn gives several targets' probabilities as a list, one array (rows, classes) a target."""
+    if isinstance(answer, list) and answer and all(isinstance(a, np.ndarray) and a.ndim == 2 for a in answer):
+        if len({a.shape for a in answer}) == 1:
+            return np.stack(answer, axis=1)
+        rows = np.empty(len(answer[0]), dtype=object)
+        rows[:] = [[a[i].tolist() for a in answer] for i in range(len(rows))]
+        return rows
+    return answer.toarray() if hasattr(answer, "toarray") else answer  # a sparse matrix
+
+
+def refuse_unknown_arguments(name: str, method: Any, arguments: Mapping[str, Any]) -> None:
+    """`InvalidInput` where the model's method has no such arguments; where its signature cannot be read, the method itself will say."""
+    try:
+        taken = inspect.signature(method)
+    except (TypeError, ValueError):
+        return
+    try:
+        taken.bind(None, **arguments)
+    except TypeError as error:
+        raise InvalidInput(f"the model's {name} takes no such arguments: {error}") from error

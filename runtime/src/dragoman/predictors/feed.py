@@ -1,0 +1,41 @@
+"""How a model takes its rows: what a Table is turned into before the model's method is called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from dragoman.table import Array, Table
+
+Feed = Callable[[Table], Any]
+
+
+def as_array(table: Table) -> Array:
+    """Shape (rows, features): floats where all are numbers, else objects in which a missing value is NaN."""
+    return _nan_for_none(table.to_numpy())
+
+
+def as_frame(table: Table) -> Any:
+    """A pandas DataFrame with the features' names; a missing value is NaN."""
+    if table.array is not None:
+        return table.to_frame()
+    columns = tuple(_nan_for_none(c) for c in table.columns)
+    return Table(None, columns, table.names, table.rows).to_frame()
+
+
+def as_texts(table: Table) -> list[Any]:
+    """The one column of a model of texts: a list of strings."""
+    return list(table.column(0).tolist())
+
+
+def _nan_for_none(array: Array) -> Array:
+    if array.dtype != object:
+        return array
+    absent = np.equal(array, None)  # type: ignore[call-overload]  # elementwise on objects
+    if not absent.any():
+        return array
+    filled = array.copy()
+    filled[absent] = np.nan
+    return filled
