@@ -42,6 +42,13 @@ class InvalidInput(BadRequest):
     reason = "InvalidInput"
 
 
+class Forbidden(CallError):
+    """Understood, and not allowed to this caller, or not switched on."""
+
+    status = 403
+    reason = "Forbidden"
+
+
 class NotFound(CallError):
     status = 404
     reason = "NotFound"

@@ -1,1 +1,8 @@
 """The prediction APIs, one module each."""
+
+from __future__ import annotations
+
+from dragoman.dialects.dialect import Dialect
+from dragoman.dialects.v1 import V1
+
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (V1(),)}

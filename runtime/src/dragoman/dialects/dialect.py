@@ -6,17 +6,18 @@ to its clients. It never touches a model, a metric or a process.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import msgspec
+import orjson
 
 from dragoman.call import Call, Prediction
-from dragoman.errors import CallError
+from dragoman.errors import CallError, NotFound
+from dragoman.manifest import State
 from dragoman.signature import Signature
-
-State = Literal["Pending", "Fetching", "Loading", "Loaded", "Failed"]
 
 
 class Model(Protocol):
@@ -70,7 +71,7 @@ class Predict:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A path that the dialect answers by itself: metadata, health."""
+    """A path that the dialect answers by itself: metadata, health. `reply` may raise a `CallError`."""
 
     path: str
     reply: Callable[[Request], Reply]
@@ -79,7 +80,10 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Rpc:
-    """A gRPC method: a predicting one has `model`, `decode` and `encode`; another has `reply`. Messages are protobuf's own classes."""
+    """A gRPC method: a predicting one has `model`, `decode` and `encode`; another has `reply`. Messages are protobuf's own classes.
+
+    Any of the four may raise a `CallError`; `v2_grpc.grpc_status` says what its HTTP status becomes.
+    """
 
     method: str  # "/inference.GRPCInferenceService/ModelInfer"
     parse: Callable[[bytes], Any]
@@ -90,6 +94,10 @@ class Rpc:
     encode: Callable[[Any, Model, Call, Prediction], Any] | None = None
 
 
+def nothing_there(request: Request) -> CallError:
+    return NotFound(f"nothing is served at {request.path}; /docs lists what is")
+
+
 @dataclass(frozen=True, slots=True)
 class Surface:
     """All that a dialect shows, for the models that have it on."""
@@ -98,11 +106,20 @@ class Surface:
     answers: Sequence[Answer] = ()
     rpcs: Sequence[Rpc] = ()
     prefixes: tuple[str, ...] = ()  # ground of its own, where its own 404 and 405 hold: "/v2"
+    not_found: Callable[[Request], CallError] = nothing_there  # why a path on that ground is not there: an unknown model, version, path
     openapi: Mapping[str, Any] = field(default_factory=dict)  # OpenAPI 3.1 path items, by path
 
 
 class Dialect(Protocol):
-    name: str
+    """Without state of its own: what it knows of the models is in the `Surface` that it makes."""
+
+    @property
+    def name(self) -> str:
+        """In metrics and in the docs: "v1", "v2", "v2_grpc", …"""
+
+    @property
+    def option(self) -> str:
+        """What switches it on: its key under `spec.serving.dialects` in the manifest."""
 
     def surface(self, models: Sequence[tuple[Model, msgspec.Struct]]) -> Surface:
         """The paths for these models, each with the dialect's options from its manifest."""
@@ -110,8 +127,15 @@ class Dialect(Protocol):
     def error(self, error: CallError, request: Request) -> Reply:
         """An error in this API's own shape."""
 
-    def not_found(self, request: Request) -> CallError:
-        """Why a path on the dialect's own ground is not there: an unknown model, an unknown version, an unknown path."""
-
     def example(self, model: Model, base_url: str) -> str:
         """A curl command that predicts the signature's example row, ready to be pasted."""
+
+
+def error_reply(error: CallError) -> Reply:
+    """`{"error": "<text>"}`: the shape that v1 and v2 share, and the runtime's own."""
+    return Reply(error.status, orjson.dumps({"error": error.message}), headers=error.headers)
+
+
+def curl(url: str, document: Any) -> str:
+    """A curl command that posts the document as JSON, quoted for a POSIX shell."""
+    return f"curl -s {shlex.quote(url)} -H 'content-type: application/json' -d {shlex.quote(orjson.dumps(document).decode())}"
