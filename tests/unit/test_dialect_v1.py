@@ -205,3 +205,14 @@ def test_a_quote_in_a_name_survives_the_shell() -> None:
     model = ServedAs("m", signature=Signature((Field("it's", "string"),), (Output("predict"),)))
     words = shlex.split(V1().example(model, "http://127.0.0.1:8080"))
     assert json.loads(words[-1]) == {"instances": [{"it's": "text"}]}
+
+
+def test_booleans_in_a_list_row_stay_booleans() -> None:
+    signature = Signature((Field("member", "boolean"), Field("age", "integer")))
+    table = Checker(signature)(decoded({"instances": [[True, 31], [False, 40]]}, ServedAs("m", signature=signature)).table)
+    assert table.column(0).tolist() == [True, False]
+
+
+def test_one_long_string_does_not_cost_its_length_for_every_row() -> None:
+    table = decoded({"instances": [["a" * 1_000_000], *[["b"]] * 100_000]}).table
+    assert (table.rows, table.column(0)[-1]) == (100_001, "b")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,12 +127,14 @@ def _scalars(rows: Sequence[Any]) -> list[list[Any]]:
 
 
 def _of_lists(rows: Sequence[Any]) -> Table:
+    # The types first: numpy would take true for 1, and give every cell of a table with strings the room of the longest.
     try:
-        array = np.asarray(rows)
-    except ValueError:  # ragged
-        array = None
-    if array is not None and array.ndim == 2 and array.dtype.kind in "iuf":
-        return Table(array, (), None, len(rows))
+        if _NUMBERS.issuperset(map(type, chain.from_iterable(rows))):
+            array = np.asarray(rows)
+            if array.ndim == 2 and array.dtype.kind in "iuf":
+                return Table(array, (), None, len(rows))
+    except (TypeError, ValueError):  # a row that is no list, rows of different lengths
+        pass
     width = len(rows[0])
     for i, row in enumerate(rows):
         if not isinstance(row, list):
@@ -183,4 +186,5 @@ class _Missing:
 
 MISSING = _Missing()
 _MAX_SPARSE_CELLS = 1_000_000
+_NUMBERS = frozenset({int, float})
 _KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number", type(None): "null"}
