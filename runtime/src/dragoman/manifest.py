@@ -21,6 +21,7 @@ from dragoman.signature import Field
 
 API_VERSION = "dragoman.dev/v1alpha1"
 KIND = "ModelDeployment"
+State = Literal["Pending", "Fetching", "Loading", "Loaded", "Failed"]  # of a model on its way to being served
 FORMATS = ("sklearn", "xgboost", "lightgbm", "onnx", "cloudpickle", "python", "mlflow")
 
 

@@ -27,6 +27,11 @@ def prepare(folder: Path) -> None:
     for file in folder.glob("*.db"):
         file.unlink()
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+    use()
+
+
+def use() -> None:
+    """Keep this process's numbers where `PROMETHEUS_MULTIPROC_DIR` says, under this process's name."""
     from prometheus_client import values
 
     values.ValueClass = values.MultiProcessValue(lambda: _identity)  # type: ignore[no-untyped-call]

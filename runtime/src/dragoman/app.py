@@ -1,0 +1,199 @@
+"""The REST surface: the paths of the enabled dialects, the docs page, the OpenAPI document.
+
+Predict paths are dispatched from a table before Starlette's router; everything else is ordinary Starlette.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from dragoman.asgi import App, Receive, Scope, Send
+from dragoman.dialects import DIALECTS
+from dragoman.dialects.dialect import Predict, Reply, Request, Surface
+from dragoman.errors import CallError, InvalidSpec, MethodNotAllowed
+from dragoman.exchange import AnswerExchange, PredictExchange, Worker, request_of, unexpected
+from dragoman.openapi import openapi_document
+from dragoman.registry import Registry
+
+# Where two enabled dialects own the same method and path, and media type does not tell them apart, the first of these answers.
+PRECEDENCE = ("porter", "mlup", "certifai", "seldon", "datarobot", "v1", "v2", "v2_grpc")
+
+
+def surfaces(models: Registry) -> dict[str, Surface]:
+    """What each enabled dialect shows, by its name, in order of precedence."""
+    found: dict[str, Surface] = {}
+    for name in sorted(DIALECTS, key=PRECEDENCE.index):
+        option = DIALECTS[name].option
+        enabled = [(m, options) for m in models.values() if (options := m.manifest.spec.serving.dialects.enabled().get(option)) is not None]
+        if enabled:
+            found[name] = DIALECTS[name].surface(enabled)
+    return found
+
+
+def build_app(models: Registry, worker: Worker) -> App:
+    """The ASGI application. Raises `InvalidSpec` where two models of one dialect own the same path."""
+    shown = surfaces(models)
+    predicts = _predict_table(shown, models, worker)
+    starlette = Starlette(
+        routes=list(_routes(shown, models, worker, predicts)), exception_handlers={HTTPException: _refusal(shown, worker)}
+    )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            exchange = predicts.get((scope["method"], scope["path"]))
+            if exchange is not None:
+                await exchange(scope, receive, send)
+                return
+        await starlette(scope, receive, send)
+
+    return app
+
+
+class _ByMediaType:
+    """Several dialects on one method and path, told apart by the request's media type; the first takes what none names."""
+
+    def __init__(self, candidates: list[tuple[frozenset[str], PredictExchange]]) -> None:
+        self._named = {media_type: exchange for media_types, exchange in reversed(candidates) for media_type in media_types}
+        self._default = next((exchange for media_types, exchange in candidates if not media_types), candidates[0][1])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        given = next((value for name, value in scope["headers"] if name == b"content-type"), b"")
+        media_type = given.split(b";", 1)[0].strip().lower().decode("latin-1")
+        await self._named.get(media_type, self._default)(scope, receive, send)
+
+
+def _predict_table(shown: Mapping[str, Surface], models: Registry, worker: Worker) -> dict[tuple[str, str], App]:
+    owners: dict[tuple[str, str], list[tuple[str, Predict]]] = {}
+    for name, surface in shown.items():
+        for predict in surface.predicts:
+            sharing = owners.setdefault((predict.method, predict.path), [])
+            for other, taken in sharing:
+                if other == name and taken.media_types == predict.media_types:
+                    raise InvalidSpec(
+                        f"models {taken.model.name!r} and {predict.model.name!r} both answer {predict.method} {predict.path} in {name}: "
+                        "give one of them another name or another path"
+                    )
+            sharing.append((name, predict))
+    table: dict[tuple[str, str], App] = {}
+    for key, sharing in owners.items():
+        exchanges = [(p.media_types, PredictExchange(DIALECTS[name], p, models[p.model.name], worker)) for name, p in sharing]
+        table[key] = exchanges[0][1] if len(exchanges) == 1 else _ByMediaType(exchanges)
+    return table
+
+
+def _routes(shown: Mapping[str, Surface], models: Registry, worker: Worker, predicts: Mapping[tuple[str, str], App]) -> Iterable[BaseRoute]:
+    for (method, path), exchange in predicts.items():  # so that another method on the path is a 405
+        yield Route(path, endpoint=_Endpoint(exchange), methods=[method])
+    for name, surface in shown.items():
+        for answer in surface.answers:
+            yield Route(answer.path, endpoint=_Endpoint(AnswerExchange(DIALECTS[name], answer, worker)), methods=[answer.method])
+    yield from _own_routes(shown, models)
+
+
+class _Endpoint:
+    """An ASGI application as Starlette wants it for a route: an object, not a function."""
+
+    def __init__(self, app: App) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+
+def _own_routes(shown: Mapping[str, Surface], models: Registry) -> Iterable[BaseRoute]:
+    document = openapi_document(list(models.values()), list(shown.values()))
+
+    async def openapi(request: StarletteRequest) -> Response:
+        return Response(document, media_type="application/json")
+
+    async def docs(request: StarletteRequest) -> Response:
+        return HTMLResponse(_DOCS_PAGE)
+
+    async def root(request: StarletteRequest) -> Response:
+        return RedirectResponse("/docs")
+
+    yield Route("/openapi.json", openapi)
+    yield Route("/docs", docs)
+    yield Mount("/docs/assets", StaticFiles(directory=_assets()))
+    yield Route("/", root)
+
+
+def _assets() -> Path:
+    """Swagger UI, as its package from the registry holds it."""
+    spec = importlib.util.find_spec("swagger_ui")
+    assert spec is not None
+    return Path(next(iter(spec.submodule_search_locations or ()))) / "static"
+
+
+def _refusal(shown: Mapping[str, Surface], worker: Worker) -> Any:
+    """404 and 405, in the shape of the dialect whose ground the path is on."""
+
+    async def refuse(request: StarletteRequest, refused: Exception) -> Response:
+        assert isinstance(refused, HTTPException)
+        started = time.monotonic()
+        seen = request_of(request.scope)
+        owner = _owner(shown, seen.path)
+        dialect = DIALECTS[owner] if owner else None
+        error = _error_of(refused, shown[owner] if owner else None, seen)
+        try:
+            reply = dialect.error(error, seen) if dialect else _plain(error)
+        except Exception as broken:  # noqa: BLE001  the edge of a request
+            reply = _plain(unexpected(broken, seen))
+        worker.observe("", owner or "", reply.status, started, seen)
+        headers = dict(reply.headers) | {"x-request-id": seen.request_id}
+        return Response(reply.body, reply.status, headers, reply.media_type)
+
+    return refuse
+
+
+def _owner(shown: Mapping[str, Surface], path: str) -> str | None:
+    """The dialect on whose ground a path is; elsewhere, the only one enabled."""
+    grounds = [(prefix, name) for name, surface in shown.items() for prefix in surface.prefixes]
+    matching = [(len(prefix), name) for prefix, name in grounds if path == prefix or path.startswith(prefix.rstrip("/") + "/")]
+    if matching:
+        return max(matching)[1]
+    speaking = [name for name, surface in shown.items() if surface.predicts or surface.answers]
+    return speaking[0] if len(speaking) == 1 else None
+
+
+def _error_of(refused: HTTPException, surface: Surface | None, request: Request) -> CallError:
+    if refused.status_code == 405:
+        allow = tuple(part.strip() for part in (refused.headers or {}).get("Allow", "").split(","))
+        return MethodNotAllowed(f"{request.method} is not allowed on {request.path}", allow)
+    return (surface or Surface()).not_found(request)
+
+
+def _plain(error: CallError) -> Reply:
+    import orjson
+
+    return Reply(error.status, orjson.dumps({"error": error.message}), headers=error.headers)
+
+
+_DOCS_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Dragoman</title>
+<link rel="stylesheet" href="docs/assets/swagger-ui.css">
+</head>
+<body>
+<div id="docs"></div>
+<script src="docs/assets/swagger-ui-bundle.js"></script>
+<script>
+SwaggerUIBundle({ url: "openapi.json", dom_id: "#docs", deepLinking: true, tryItOutEnabled: true, validatorUrl: null });
+</script>
+</body>
+</html>
+"""

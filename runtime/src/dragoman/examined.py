@@ -1,0 +1,17 @@
+"""What a short-lived child found out about a model by predicting with it."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Examined(msgspec.Struct, frozen=True):
+    """Crosses a pipe as JSON. `signature` is a Signature's JSON; `reason` and `message` are of a `ServeError`, where loading failed."""
+
+    signature: bytes = b""
+    format: str = ""
+    rows_independent: bool = False
+    versions: dict[str, str] = {}
+    warnings: list[str] = []
+    reason: str = ""
+    message: str = ""

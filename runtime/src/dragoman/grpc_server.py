@@ -1,0 +1,139 @@
+"""The gRPC server of one worker: the dialects' methods, standard health and reflection, on grpc.aio.
+
+It starts after the fork (gRPC does not survive one) and listens with SO_REUSEPORT on the port that the supervisor holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from dragoman.dialects.dialect import Request, Rpc
+from dragoman.dialects.v2_grpc import grpc_status
+from dragoman.errors import CallError, Overloaded
+from dragoman.exchange import CLIENT_LEFT, Worker, request_id, unexpected
+from dragoman.registry import Registry
+
+_CONNECTION_AGE_MS = 300_000  # connections age out, so that clients spread over workers and pods again
+_OVERHEAD_BYTES = 1024 * 1024  # what framing and typed contents may add to maxRequestBytes
+
+
+class GrpcServer:
+    def __init__(self, rpcs: Mapping[str, Sequence[Rpc]], models: Registry, worker: Worker, address: str) -> None:
+        limit = max((m.limits.max_request_bytes for m in models.values()), default=0) + _OVERHEAD_BYTES
+        self._server = grpc.aio.server(
+            options=(
+                ("grpc.so_reuseport", 1),
+                ("grpc.max_receive_message_length", limit),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
+                ("grpc.max_connection_age_grace_ms", _CONNECTION_AGE_MS),
+            )
+        )
+        services = sorted({rpc.method.split("/")[1] for found in rpcs.values() for rpc in found})
+        for dialect, found in rpcs.items():
+            for service in {rpc.method.split("/")[1] for rpc in found}:
+                own = [rpc for rpc in found if rpc.method.split("/")[1] == service]
+                handlers = {rpc.method.split("/")[2]: _handler(dialect, rpc, models, worker) for rpc in own}
+                self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        self._services = ("", *services)
+        self._address = address
+
+    async def start(self) -> None:
+        self._server.add_insecure_port(self._address)
+        await self._server.start()
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+
+    async def drain(self, grace_seconds: float, timeout_seconds: float) -> None:
+        """Health falls at once; after the grace no new calls are taken, and those in flight finish."""
+        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await asyncio.sleep(grace_seconds)
+        await self._server.stop(timeout_seconds)
+
+    async def _say(self, status: Any) -> None:
+        for service in self._services:
+            await self._health.set(service, status)
+
+
+def _handler(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Any:
+    behave = _predicting(dialect, rpc, models, worker) if rpc.decode else _answering(dialect, rpc, worker)
+    return grpc.unary_unary_rpc_method_handler(behave, request_deserializer=rpc.parse, response_serializer=rpc.serialize)
+
+
+def _predicting(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Callable[[Any, Any], Awaitable[Any]]:
+    assert rpc.model
+    assert rpc.decode
+    assert rpc.encode
+    find, decode, encode = rpc.model, rpc.decode, rpc.encode
+
+    async def predict(message: Any, context: Any) -> Any:
+        started = time.monotonic()
+        seen = _request(rpc, context)
+        name, entered, code = "", False, 200
+        try:
+            worker.enter()
+            entered = True
+            model = models[find(message).name]
+            name = model.name
+            remaining = context.time_remaining()
+            deadline = started + min(model.limits.timeout_seconds, remaining if remaining is not None else float("inf"))
+            call = decode(message, model)
+            return encode(message, model, call, await model.predict(call, deadline))
+        except CallError as error:
+            code = error.status
+            if not entered or isinstance(error, Overloaded):
+                worker.rejected(error)
+            await _abort(context, error, seen)
+        except asyncio.CancelledError:
+            code = CLIENT_LEFT
+            raise
+        except Exception as error:
+            if isinstance(error, grpc.RpcError) or type(error).__name__ == "AbortError":
+                raise
+            code = 500
+            await _abort(context, unexpected(error, seen), seen)
+        finally:
+            if entered:
+                worker.leave()
+            worker.observe(name, dialect, code, started, seen)
+
+    return predict
+
+
+def _answering(dialect: str, rpc: Rpc, worker: Worker) -> Callable[[Any, Any], Awaitable[Any]]:
+    assert rpc.reply
+    reply = rpc.reply
+
+    async def answer(message: Any, context: Any) -> Any:
+        started = time.monotonic()
+        seen = _request(rpc, context)
+        code = 200
+        try:
+            return reply(message)
+        except CallError as error:
+            code = error.status
+            await _abort(context, error, seen)
+        finally:
+            worker.observe("", dialect, code, started, seen)
+
+    return answer
+
+
+def _request(rpc: Rpc, context: Any) -> Request:
+    """What logs and metrics need of a call, in the shape that HTTP requests have."""
+    headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+    return Request("POST", rpc.method, headers, b"", request_id=request_id(headers))
+
+
+async def _abort(context: Any, error: CallError, request: Request) -> None:
+    await context.abort(grpc_status(error), error.message, trailing_metadata=(("x-request-id", request.request_id),))

@@ -1,0 +1,88 @@
+"""The loader as the supervisor sees it: a child process and the channel to it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+
+import msgspec
+
+from dragoman import messages
+from dragoman.heartbeat import Heartbeats
+from dragoman.messages import Boot, FromLoader, LineChannel, Message
+
+
+class LoaderProcess:
+    """Started once by a fork, before the supervisor's event loop; replaced by fresh processes."""
+
+    def __init__(self, pid: int, channel: socket.socket) -> None:
+        self.pid = pid
+        self._channel = LineChannel(channel)
+        self.loading: str | None = None  # the model it is at
+        self.loading_since = 0.0  # time.monotonic()
+
+    @classmethod
+    def fork(
+        cls, boot: Boot, listener: socket.socket, reports: socket.socket, heartbeats: Heartbeats, leave: Callable[[], None]
+    ) -> LoaderProcess:
+        """A copy of this process becomes the loader. `leave` lets go, in the child, of what is the supervisor's alone."""
+        ours, theirs = socket.socketpair()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        pid = os.fork()
+        if pid == 0:
+            code = 1
+            try:
+                ours.close()
+                leave()
+                from dragoman import loader
+                from dragoman.sockets import Sockets
+
+                loader.run(boot, theirs, Sockets(listener, reports, boot.lifeline_fd, boot.grpc_address), heartbeats)
+                code = 0
+            finally:
+                os._exit(code)
+        theirs.close()
+        return cls(pid, ours)
+
+    @classmethod
+    def fresh(cls, boot: Boot) -> LoaderProcess:
+        from dragoman.fresh import start
+
+        ours, theirs = socket.socketpair()
+        with theirs:
+            pid = start(msgspec.structs.replace(boot, role="loader", channel_fd=theirs.fileno())).pid
+        return cls(pid, ours)
+
+    def listen(self, on_message: Callable[[FromLoader], None], on_end: Callable[[int], None]) -> None:
+        """Hand each message over as it comes, on the running event loop; at the end, the status as waitpid gives it."""
+        asyncio.get_running_loop().add_reader(self._channel.socket, self._read, on_message, on_end)
+
+    def send(self, message: Message) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError, OSError):  # it has ended: `on_end` will say so
+            self._channel.send(message)
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Tell it to end, by closing the channel, and wait for it."""
+        asyncio.get_running_loop().remove_reader(self._channel.socket)
+        self._channel.socket.close()
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+    def _read(self, on_message: Callable[[FromLoader], None], on_end: Callable[[int], None]) -> None:
+        try:
+            for line in self._channel.receive():
+                on_message(messages.from_loader.decode(line))
+        except (EOFError, ConnectionResetError):
+            asyncio.get_running_loop().remove_reader(self._channel.socket)
+            self._channel.socket.close()
+            _, status = os.waitpid(self.pid, 0)
+            on_end(status)

@@ -1,0 +1,75 @@
+"""From checked bytes to a model: what a loader, or a worker that loads for itself, does with the formats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from dragoman import cgroup, formats
+from dragoman.dialects import DIALECTS
+from dragoman.examined import Examined
+from dragoman.formats import LoadedModel, ModelFiles
+from dragoman.manifest import ModelDeployment
+from dragoman.messages import Load
+from dragoman.registry import ModelView, Outcome
+from dragoman.settings import Settings
+from dragoman.signature import Signature
+
+
+def forks(load: Load, manifest: ModelDeployment) -> bool:
+    """Whether the format may be loaded once and shared by forked workers. Raises `UnsupportedFormat`."""
+    return formats.detect(_files(load), manifest.spec.model.format).forks
+
+
+def load_model(load: Load, manifest: ModelDeployment, settings: Settings) -> LoadedModel:
+    """The model, loaded so that a fork does no harm: LightGBM and XGBoost start OpenMP threads while loading, unless limited to one."""
+    from threadpoolctl import threadpool_limits
+
+    model = manifest.spec.model
+    with threadpool_limits(1, "openmp"):
+        return formats.load(
+            _files(load),
+            model.format,
+            policy=settings.code_formats,
+            pinned=model.digest is not None,
+            inputs=model.inputs,
+            outputs=(model.outputs.target, model.outputs.classes),
+            settings=formats.Settings(threads=cgroup.threads_per_worker(settings.workers)),
+        )
+
+
+def examine(load: Load, manifest: ModelDeployment, loaded: LoadedModel) -> Examined:
+    """What predicting with it shows. Only in a short-lived child."""
+    probed = formats.probe(loaded)
+    found = formats.detect(_files(load), manifest.spec.model.format)
+    return Examined(
+        signature=msgspec.json.encode(probed.signature, enc_hook=_plain),
+        format=found.format.name,
+        rows_independent=loaded.predictor.rows_independent,
+        versions=dict(loaded.versions),
+        warnings=[*loaded.warnings, *probed.warnings],
+    )
+
+
+def signature_of(examined: Examined) -> Signature:
+    return msgspec.json.decode(examined.signature, type=Signature)
+
+
+def examples(manifest: ModelDeployment, load: Load, examined: Examined) -> list[str]:
+    """A curl command for each enabled dialect; `{url}` stands for the server's address."""
+    outcome = Outcome(manifest, "Loaded", digest=load.digest, format=examined.format, signature=signature_of(examined))
+    model = ModelView(outcome)
+    return [DIALECTS[name].example(model, "{url}") for name in manifest.spec.serving.dialects.enabled() if name in DIALECTS]
+
+
+def _files(load: Load) -> ModelFiles:
+    return ModelFiles(Path(load.path), load.name, load.digest)
+
+
+def _plain(value: object) -> object:
+    """numpy's scalars among classes and examples, as JSON's own values."""
+    item = getattr(value, "item", None)
+    if callable(item):
+        return item()
+    raise TypeError(f"{type(value).__name__} has no JSON form")

@@ -1,0 +1,160 @@
+"""The models that this process serves, by name and state."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from dragoman.batcher import Batcher
+from dragoman.call import Call, Prediction
+from dragoman.check import Checker
+from dragoman.errors import BadRequest, DeadlineExceeded, NotReady
+from dragoman.heartbeat import Slot
+from dragoman.manifest import ModelDeployment, State
+from dragoman.messages import Known
+from dragoman.signature import Signature
+
+if TYPE_CHECKING:
+    from dragoman.predictors import Predictor
+    from dragoman.table import Table
+
+
+@dataclass(slots=True, eq=False)
+class Outcome:
+    """What became of one model on its way to being served: the loader's part of a `ServedModel`."""
+
+    manifest: ModelDeployment
+    state: State = "Pending"
+    reason: str = ""  # of the documented vocabulary, where state is Failed
+    message: str = ""
+    digest: str = ""
+    format: str = ""
+    signature: Signature = field(default_factory=Signature)
+    predictor: Predictor | None = None
+    rows_independent: bool = False
+
+    def known(self) -> Known:
+        """All but the predictor, for a process that starts afresh."""
+        signature = msgspec.json.encode(self.signature)
+        return Known(
+            model=self.manifest.name,
+            state=self.state,
+            reason=self.reason,
+            message=self.message,
+            digest=self.digest,
+            format=self.format,
+            signature=signature,
+            rows_independent=self.rows_independent,
+        )
+
+    @classmethod
+    def of(cls, manifest: ModelDeployment, known: Known) -> Outcome:
+        signature = msgspec.json.decode(known.signature, type=Signature)
+        return cls(manifest, known.state, known.reason, known.message, known.digest, known.format, signature, None, known.rows_independent)
+
+
+class ModelView:
+    """A model as dialects see it."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self._outcome = outcome
+
+    @property
+    def name(self) -> str:
+        return self._outcome.manifest.name
+
+    @property
+    def version(self) -> str:
+        return self._outcome.digest.removeprefix("sha256:")[:12]
+
+    @property
+    def format(self) -> str:
+        return self._outcome.format
+
+    @property
+    def state(self) -> State:
+        return self._outcome.state
+
+    @property
+    def reason(self) -> str:
+        return f"{self._outcome.reason}: {self._outcome.message}" if self._outcome.reason else ""
+
+    @property
+    def signature(self) -> Signature:
+        return self._outcome.signature
+
+    @property
+    def manifest(self) -> ModelDeployment:
+        return self._outcome.manifest
+
+
+class ServedModel(ModelView):
+    """One model in one worker: rows are checked, batched, predicted, and given up on when their deadline passes."""
+
+    def __init__(self, outcome: Outcome, slot: Slot, observe: Callable[[float, int], None]) -> None:
+        super().__init__(outcome)
+        self._known = frozenset(o.name for o in outcome.signature.outputs)
+        self._check: Callable[[Table], Table] = Checker(outcome.signature)
+        self._deadlines: deque[tuple[float, asyncio.Future[Prediction]]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._batcher: Batcher | None = None
+        serving = outcome.manifest.spec.serving
+        self.limits = serving.limits
+        if outcome.predictor is not None:
+            said = serving.batching.rows_independent
+            self._batcher = Batcher(
+                outcome.predictor,
+                max_rows=serving.batching.max_rows,
+                rows_independent=outcome.rows_independent if said is None else said,
+                slot=slot,
+                observe=observe,
+            )
+
+    async def predict(self, call: Call, deadline: float) -> Prediction:
+        """The model's answer. Raises a `CallError`; cancelling it drops the call while it waits."""
+        if self._batcher is None:
+            raise NotReady(f"model {self.name!r} is not ready: {self.reason or self.state}")
+        for name in call.outputs:
+            if name not in self._known:
+                raise BadRequest(f"model {self.name!r} has no output {name!r}; it has {', '.join(sorted(self._known))}")
+        if call.checked:
+            call.table = self._check(call.table)
+        if call.table.rows == 0:
+            return Prediction({name: np.empty(0) for name in call.outputs}, 0)
+        answer = self._batcher.submit(call, deadline)
+        self._watch(deadline, answer)
+        return await answer
+
+    def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._batcher is not None:
+            self._batcher.close()
+
+    def _watch(self, deadline: float, answer: asyncio.Future[Prediction]) -> None:
+        """One timer for all: deadlines of one model pass in the order in which its requests came (nearly: gRPC's own may be earlier)."""
+        while self._deadlines and self._deadlines[0][1].done():
+            self._deadlines.popleft()
+        self._deadlines.append((deadline, answer))
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_at(deadline, self._expire)
+
+    def _expire(self) -> None:
+        now = time.monotonic()
+        while self._deadlines and (self._deadlines[0][1].done() or self._deadlines[0][0] <= now):
+            _, answer = self._deadlines.popleft()
+            if not answer.done():
+                answer.set_exception(
+                    DeadlineExceeded(f"no answer within {self.limits.timeout_seconds:g} s (serving.limits.timeoutSeconds)")
+                )
+        self._timer = asyncio.get_running_loop().call_at(self._deadlines[0][0], self._expire) if self._deadlines else None
+
+
+Registry = Mapping[str, ServedModel]

@@ -1,0 +1,46 @@
+"""The sockets of a server: bound by the supervisor, inherited by everyone."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import dataclass
+
+from dragoman.errors import AddressInUse
+
+_WHY = {errno.EADDRINUSE: "is in use", errno.EACCES: "needs more rights", errno.EADDRNOTAVAIL: "is not an address of this machine"}
+
+
+@dataclass(frozen=True)
+class Sockets:
+    """What every process of the server inherits."""
+
+    listener: socket.socket  # REST, shared by the workers
+    reports: socket.socket  # datagrams from workers to the supervisor
+    lifeline: int  # read end of a pipe that closes when the supervisor is gone
+    grpc_address: str
+
+
+def bind(host: str, port: int, flag: str, *, reuse_port: bool = False) -> socket.socket:
+    """A bound TCP socket that does not listen yet: connections are refused until the first worker is ready.
+
+    Raises `AddressInUse`, whose message names `flag`, the option that mends it.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # IPPROTO_TCP: else asyncio leaves Nagle on
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if reuse_port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        sock.bind((host, port))
+    except (OSError, OverflowError) as error:
+        sock.close()
+        why = _WHY.get(getattr(error, "errno", 0) or 0, f"cannot be used: {error}")
+        raise AddressInUse(f"{host}:{port} {why}: choose another with {flag}") from None
+    return sock
+
+
+def address(host: str, sock: socket.socket) -> str:
+    """`host:port` of a bound socket, IPv6 in brackets."""
+    port = sock.getsockname()[1]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

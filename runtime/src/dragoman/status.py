@@ -1,0 +1,94 @@
+"""What a server says of itself at `/status`: values, changed by the supervisor alone."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import msgspec
+
+from dragoman.errors import ServeError
+from dragoman.manifest import State
+
+
+class Failure(msgspec.Struct, rename="camel", omit_defaults=True):
+    reason: str
+    message: str
+
+
+class ModelStatus(msgspec.Struct, rename="camel", omit_defaults=True):
+    """One model on its way to being served. `bytes` and `total_bytes` are of the fetch."""
+
+    name: str
+    uri: str
+    state: State = "Pending"
+    bytes: int = 0
+    total_bytes: int | None = None
+    digest: str = ""
+    format: str = ""
+    load_seconds: float | None = None
+    versions: dict[str, str] = {}
+    warnings: list[str] = []
+    retries: int = 0
+    last_error: Failure | None = None  # what is being retried
+    failure: Failure | None = None
+    own: bool = False  # each worker holds a copy: the model does not survive a fork
+    examples: list[str] = []
+    progressed: float = 0.0  # time.monotonic() of the last byte or step
+
+    def step(self, state: State) -> None:
+        self.state = state
+        self.progressed = time.monotonic()
+
+    def fail(self, error: ServeError) -> None:
+        self.state, self.failure, self.last_error = "Failed", Failure(error.reason, error.message), None
+
+
+class WorkerStatus(msgspec.Struct, rename="camel", omit_defaults=True):
+    index: int
+    pid: int = 0
+    state: str = "Starting"  # Starting, Ready, Ended
+    restarts: int = 0
+    last_exit: Failure | None = None
+    started: float = 0.0  # time.monotonic()
+    failures_in_a_row: int = 0
+
+
+class ServerStatus(msgspec.Struct, rename="camel", omit_defaults=True):
+    version: str
+    revision: str
+    models: list[ModelStatus]
+    workers: list[WorkerStatus]
+    draining: bool = False
+    was_ready: bool = False  # every worker has been ready once
+
+    @property
+    def phase(self) -> State:
+        """The state of the model that has come least far, of those that have not failed; Failed when all have."""
+        order: tuple[State, ...] = ("Pending", "Fetching", "Loading", "Loaded")
+        living = [m.state for m in self.models if m.state != "Failed"]
+        if not living:
+            return "Failed"
+        least = min(living, key=order.index)
+        return "Loading" if least == "Loaded" and not self.was_ready else least
+
+    @property
+    def ready(self) -> bool:
+        """Every worker has a model and is warm; later, while one is replaced, the others count."""
+        states = [w.state == "Ready" for w in self.workers]
+        loaded = any(m.state == "Loaded" for m in self.models)
+        return loaded and not self.draining and (any(states) if self.was_ready else all(states))
+
+    def report(self) -> dict[str, Any]:
+        """As `/status` shows it."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        for model in found["models"]:
+            model.pop("progressed", None)
+            model.pop("examples", None)
+            model.setdefault("state", "Pending")
+        for worker in found["workers"]:
+            for private in ("started", "failuresInARow"):
+                worker.pop(private, None)
+            worker.setdefault("state", "Starting")
+        found.pop("wasReady", None)
+        return {"phase": self.phase, "ready": self.ready} | found

@@ -1,0 +1,511 @@
+"""The supervisor, process 1: sockets, management port, fetching, watching, draining. It never runs model code, nor imports numpy.
+
+So health and metrics answer while every worker is busy, and a model that crashes or exhausts memory while it loads is reported and
+not just gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import json
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+
+import msgspec
+
+import dragoman
+from dragoman import cgroup, messages, metrics
+from dragoman.errors import AddressInUse, LoadTimeout, ModelLoadFailed, OutOfMemory, ServeError, WorkerFailed, serve_error
+from dragoman.heartbeat import Heartbeats
+from dragoman.loader_process import LoaderProcess
+from dragoman.management import management_app
+from dragoman.manifest import ModelDeployment
+from dragoman.messages import (
+    Boot,
+    CloseSockets,
+    Exited,
+    Fail,
+    FromLoader,
+    Load,
+    Loaded,
+    LoadFailed,
+    Loading,
+    NeedsOwn,
+    Ready,
+    Spawn,
+    Spawned,
+)
+from dragoman.server import HttpServer
+from dragoman.settings import Settings
+from dragoman.sockets import address, bind
+from dragoman.status import Failure, ModelStatus, ServerStatus, WorkerStatus
+from dragoman.storage.child import fetch_in_child
+from dragoman.storage.request import Event, Fetched, Progress, Request
+from dragoman.watchdog import overdue
+
+_CHECK_SECONDS = 0.25
+_RESPAWN_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # pauses before the first, second, … replacement in a row
+_STEADY_SECONDS = 60.0  # a worker that lived as long starts the row anew
+_HOPELESS_STARTS = 5  # workers in a row that ended before one was ready
+_RETRY_SECONDS = (1.0, 60.0)  # the first and the longest pause before a fetch is tried again
+_PR_SET_CHILD_SUBREAPER = 36
+
+logger = logging.getLogger("dragoman")
+OnReady = Callable[[ServerStatus, dict[str, str]], None]
+
+
+def serve(manifests: Sequence[ModelDeployment], settings: Settings, on_ready: OnReady | None = None) -> int:
+    """Serve until told to stop; the exit code. `on_ready` is called once, with the status and the URLs by port name.
+
+    Raises `AddressInUse` when a port is taken. Every later failure is logged, written to the termination log, and told by the code.
+    """
+    with tempfile.TemporaryDirectory(prefix="dragoman-") as scratch:
+        supervisor = Supervisor(manifests, settings, Path(scratch), on_ready)
+        supervisor.fork_loader()
+        return asyncio.run(supervisor.run())
+
+
+class Supervisor:
+    def __init__(self, manifests: Sequence[ModelDeployment], settings: Settings, scratch: Path, on_ready: OnReady | None) -> None:
+        self._manifests, self._settings, self._on_ready = {m.name: m for m in manifests}, settings, on_ready
+        self.status = ServerStatus(
+            version=dragoman.__version__,
+            revision=settings.revision,
+            models=[ModelStatus(name=m.name, uri=m.spec.model.uri) for m in manifests],
+            workers=[WorkerStatus(index=i) for i in range(settings.workers)],
+        )
+        self._models = {m.name: m for m in self.status.models}
+        self._timeout = max(m.spec.serving.limits.timeout_seconds for m in manifests)
+        self._metrics_folder = scratch / "metrics"
+        metrics.prepare(self._metrics_folder)
+
+        self._listener = bind(settings.host, settings.port, "--port")
+        self._grpc_hold = bind(settings.host, settings.grpc_port, "--grpc-port", reuse_port=True)
+        self._management = bind(settings.host, settings.management_port, "--management-port")
+        self._reports, reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._worker_reports = reports
+        self._lifeline, self._lifeline_end = os.pipe()
+        self._heartbeats = Heartbeats.create(settings.workers)
+        for descriptor in (self._listener.fileno(), reports.fileno(), self._lifeline, self._heartbeats.fd):
+            os.set_inheritable(descriptor, True)
+        self._boot = Boot(
+            role="loader",
+            manifests=list(manifests),
+            settings=settings,
+            metrics_dir=str(self._metrics_folder),
+            listener_fd=self._listener.fileno(),
+            heartbeats_fd=self._heartbeats.fd,
+            reports_fd=reports.fileno(),
+            lifeline_fd=self._lifeline,
+            grpc_address=address(settings.host, self._grpc_hold),
+        )
+        self._loads: dict[str, Load] = {}
+        self._loader: LoaderProcess
+        self._loader_generation = 0
+        self._orphans: set[int] = set()  # workers whose loader has ended
+        self._ended: asyncio.Future[int]
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._fetched: list[Fetched] = []  # held, so that the cache keeps them
+        self._told_dead: set[int] = set()  # pids that the watchdog has killed
+
+    @property
+    def urls(self) -> dict[str, str]:
+        """Where each port answers, as a client on this machine would write it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self._settings.host, self._settings.host)
+        ports = {"rest": self._listener, "grpc": self._grpc_hold, "management": self._management}
+        return {name: ("" if name == "grpc" else "http://") + f"{host}:{sock.getsockname()[1]}" for name, sock in ports.items()}
+
+    def fork_loader(self) -> None:
+        """Before the event loop starts: the loader is to inherit neither a loop nor threads."""
+        if self._settings.fork:
+            self._loader = LoaderProcess.fork(self._boot, self._listener, self._worker_reports, self._heartbeats, self._leave)
+        else:
+            self._loader = LoaderProcess.fresh(self._boot)
+
+    async def run(self) -> int:
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        _adopt_orphans()
+        self._reports.setblocking(False)
+        loop.add_reader(self._reports, self._on_report)
+        self._listen_to_loader()
+        management = HttpServer(management_app(self.status, self._metrics_folder), self._management)
+        try:
+            await management.start()
+        except OSError as error:
+            raise AddressInUse(f"port {self._settings.management_port} is in use: choose another with --management-port") from error
+        for name in self._models:
+            self._start(self._bring(name))
+        self._start(self._watch())
+        try:
+            return await self._ended
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            self._kill_workers()
+            self._loader.close()
+            await management.drain(0, 1)
+
+    # --- bringing models ---
+
+    async def _bring(self, name: str) -> None:
+        """Fetch a model, again and again while that may help, and hand it to the loader."""
+        model, manifest = self._models[name], self._manifests[name]
+        try:
+            fetched = await self._fetch(model, manifest)
+        except ServeError as error:
+            self._fail_model(name, error)
+            return
+        model.bytes = model.total_bytes = fetched.bytes
+        model.digest = fetched.digest
+        self._fetched.append(fetched)
+        self._loads[name] = Load(model=name, path=str(fetched.path), name=fetched.name, digest=fetched.digest)
+        model.step("Loading")
+        self._loader.send(self._loads[name])
+
+    async def _fetch(self, model: ModelStatus, manifest: ModelDeployment) -> Fetched:
+        spec = manifest.spec
+        request = Request.of(
+            spec.model.uri,
+            options=spec.model.storage.options,
+            digest=spec.model.digest,
+            cache=self._settings.cache_dir,
+            cache_bytes=self._settings.cache_bytes,
+        )
+        give_up = time.monotonic() + spec.serving.limits.load_timeout_seconds
+        pause, longest = _RETRY_SECONDS
+        while True:
+            model.step("Fetching")
+            try:
+                return await fetch_in_child(request, lambda event: self._on_event(model, event))
+            except ServeError as error:
+                if not error.transient or time.monotonic() + pause > give_up:
+                    raise
+                model.retries += 1
+                model.last_error = Failure(error.reason, error.message)
+                logger.warning("%s; trying again in %.0f s", error.message, pause, extra={"model": model.name, "reason": error.reason})
+                due = time.monotonic() + pause * random.uniform(0.5, 1.0)
+                while time.monotonic() < due:  # a pause is not a stalled fetch
+                    model.progressed = time.monotonic()
+                    await asyncio.sleep(min(1.0, max(0.0, due - time.monotonic())))
+                pause = min(longest, pause * 2)
+
+    def _on_event(self, model: ModelStatus, event: Event) -> None:
+        model.progressed = time.monotonic()
+        if not isinstance(event, Progress):
+            logger.warning("%s", event.message, extra={"model": model.name})
+            return
+        before = _tenth(model.bytes, model.total_bytes)
+        model.bytes, model.total_bytes = event.bytes, event.total_bytes
+        if event.total_bytes and _tenth(event.bytes, event.total_bytes) != before:
+            logger.info("fetching", extra={"model": model.name, "bytes": event.bytes, "total_bytes": event.total_bytes})
+
+    def _fail_model(self, name: str, error: ServeError) -> None:
+        """This model cannot be served; the others go on. When none can, the process ends."""
+        self._models[name].fail(error)
+        logger.error("%s", error.message, extra={"model": name, "reason": error.reason})
+        if all(m.state == "Failed" for m in self.status.models):
+            self._end(serve_error(*_first_failure(self.status)))
+            return
+        self._loader.send(Fail(model=name, reason=error.reason, message=error.message))
+        self._spawn_when_settled()
+
+    def _spawn_when_settled(self) -> None:
+        if all(m.state in ("Loaded", "Failed") for m in self.status.models):
+            for worker in self.status.workers:
+                if worker.state != "Ready" and not worker.pid:
+                    self._spawn(worker.index)
+
+    def _spawn(self, index: int) -> None:
+        worker = self.status.workers[index]
+        worker.state, worker.started = "Starting", time.monotonic()
+        self._loader.send(Spawn(index=index))
+
+    # --- hearing the loader ---
+
+    def _listen_to_loader(self) -> None:
+        generation = self._loader_generation
+
+        def ended(status: int) -> None:
+            if generation == self._loader_generation:
+                self._on_loader_end(status)
+
+        self._loader.listen(self._on_loader_message, ended)
+
+    def _on_loader_message(self, message: FromLoader) -> None:
+        if isinstance(message, Loading):
+            self._loader.loading, self._loader.loading_since = message.model, time.monotonic()
+        elif isinstance(message, Loaded):
+            self._on_loaded(message)
+        elif isinstance(message, LoadFailed):
+            self._loader.loading = None
+            self._loads.pop(message.model, None)
+            self._fail_model(message.model, serve_error(message.reason, message.message))
+        elif isinstance(message, NeedsOwn):
+            logger.warning(
+                "the model does not survive a fork (%s): each worker loads its own copy", message.message, extra={"model": message.model}
+            )
+            self._loads[message.model] = msgspec.structs.replace(self._loads[message.model], own=True)
+            self._replace_loader()
+        elif isinstance(message, Spawned):
+            worker = self.status.workers[message.index]
+            worker.pid = message.pid
+        elif isinstance(message, Exited):
+            self._on_worker_end(message.pid, message.status)
+
+    def _on_loaded(self, message: Loaded) -> None:
+        self._loader.loading = None
+        model = self._models[message.model]
+        if model.state == "Loaded":  # a replacement loader loads what the workers already serve
+            self._spawn_when_settled()
+            return
+        model.step("Loaded")
+        model.format, model.load_seconds, model.own = message.format, round(message.seconds, 3), message.own
+        model.versions, model.warnings, model.examples = message.versions, message.warnings, message.examples
+        model.last_error = None
+        own = metrics.metrics()
+        own.model_load_seconds.labels(model.name).observe(message.seconds)
+        own.model_info.labels(model.name, self._settings.revision, model.digest, model.format).set(1)
+        own.model_warnings.labels(model.name).set(len(message.warnings))
+        for warning in message.warnings:
+            logger.warning("%s", warning, extra={"model": model.name})
+        logger.info("loaded", extra={"model": model.name, "format": model.format, "digest": model.digest, "seconds": model.load_seconds})
+        self._spawn_when_settled()
+
+    def _on_loader_end(self, status: int) -> None:
+        """The loader is gone, by a crash of model code or by the kernel: the model it was at failed; the workers serve on."""
+        if self.status.draining or self._ended.done():
+            return
+        name = self._loader.loading
+        how = (
+            f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
+            if os.WIFSIGNALED(status)
+            else f"exit code {os.waitstatus_to_exitcode(status)}"
+        )
+        logger.error("the loader ended: %s", how, extra={"model": name or ""})
+        if name is not None and self._models[name].state != "Loaded":
+            self._loads.pop(name, None)
+            error: ServeError = ModelLoadFailed(f"loading {name!r} ended its process: {how}")
+            if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and self._oom_killed():
+                error = OutOfMemory(f"loading {name!r} took more memory than the container has: give it more")
+            self._fail_model(name, error)
+            if self._ended.done():
+                return
+        self._replace_loader(killed=True)
+
+    def _replace_loader(self, *, killed: bool = False) -> None:
+        """A fresh loader, which loads again what is to be shared with workers to come. Those that serve are not disturbed."""
+        self._loader_generation += 1
+        self._orphans |= {w.pid for w in self.status.workers if w.pid}
+        if not killed:
+            self._loader.kill()
+            self._loader.close()
+        self._loader = LoaderProcess.fresh(self._boot)
+        self._listen_to_loader()
+        for model in self.status.models:
+            if model.name in self._loads:
+                self._loader.send(self._loads[model.name])
+            elif model.failure is not None:
+                self._loader.send(Fail(model=model.name, reason=model.failure.reason, message=model.failure.message))
+
+    # --- hearing and watching the workers ---
+
+    def _on_report(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                message = messages.from_worker.decode(self._reports.recv(1 << 16))
+                worker = self.status.workers[message.index]
+                if isinstance(message, Ready):
+                    worker.state, worker.pid = "Ready", message.pid
+                    self._on_worker_ready()
+                else:
+                    worker.last_exit = Failure(message.reason, message.message)
+                    logger.error("%s", message.message, extra={"worker": message.index, "reason": message.reason})
+
+    def _on_worker_ready(self) -> None:
+        if self.status.was_ready or any(w.state != "Ready" for w in self.status.workers):
+            return
+        self.status.was_ready = True
+        logger.info("ready", extra=self.urls)
+        if self._on_ready is not None:
+            self._on_ready(self.status, self.urls)
+
+    async def _watch(self) -> None:
+        """Kill workers that are stuck, reap orphans, and bound the time that loading takes."""
+        while True:
+            await asyncio.sleep(_CHECK_SECONDS)
+            now = time.monotonic()
+            for worker in self.status.workers:
+                why = overdue(self._heartbeats.read(worker.index), now, self._timeout) if worker.pid else None
+                if why is not None and worker.pid not in self._told_dead:
+                    logger.error("killing worker %d: %s", worker.index, why)
+                    worker.last_exit = Failure("Stuck", why)
+                    self._told_dead.add(worker.pid)
+                    _signal(worker.pid, signal.SIGKILL)
+            for pid in list(self._orphans):
+                status = _reap(pid)
+                if status is not None:
+                    self._orphans.discard(pid)
+                    self._on_worker_end(pid, status)
+            self._bound_loading(now)
+
+    def _bound_loading(self, now: float) -> None:
+        name = self._loader.loading
+        if name is None:
+            return
+        limit = self._manifests[name].spec.serving.limits.load_timeout_seconds
+        if now - self._loader.loading_since > limit:
+            self._loads.pop(name, None)
+            self._loader.loading = None
+            self._fail_model(name, LoadTimeout(f"{name!r} was not loaded within {limit:g} s (serving.limits.loadTimeoutSeconds)"))
+            if not self._ended.done():
+                self._replace_loader()
+
+    def _on_worker_end(self, pid: int, status: int) -> None:
+        worker = next((w for w in self.status.workers if w.pid == pid), None)
+        if worker is None:
+            return
+        was_ready, lived = worker.state == "Ready", time.monotonic() - worker.started
+        worker.pid, worker.state = 0, "Ended"
+        self._heartbeats.slot(worker.index).clear()
+        metrics.forget_gauges(self._metrics_folder, f"worker-{worker.index}")
+        if self.status.draining or self._ended.done():
+            return
+        self._explain_end(worker, pid, status)
+        metrics.metrics().worker_restarts.inc()
+        worker.restarts += 1
+        worker.failures_in_a_row = 1 if was_ready and lived > _STEADY_SECONDS else worker.failures_in_a_row + 1
+        if not self.status.was_ready and worker.failures_in_a_row >= _HOPELESS_STARTS:
+            last = worker.last_exit or Failure("WorkerFailed", "")
+            self._end(WorkerFailed(f"workers end before they can serve: {last.message}"))
+            return
+        self._start(self._respawn(worker))
+
+    def _explain_end(self, worker: WorkerStatus, pid: int, status: int) -> None:
+        """Why a worker ended, where it did not say so itself."""
+        if os.WIFSIGNALED(status) and pid not in self._told_dead:
+            name = signal.Signals(os.WTERMSIG(status)).name
+            if name == "SIGKILL" and self._oom_killed():
+                worker.last_exit = Failure("OutOfMemory", "the kernel ended it for memory: give the container more, or fewer workers")
+            else:
+                worker.last_exit = Failure("Killed", f"killed by {name}")
+        self._told_dead.discard(pid)
+        said = worker.last_exit.message if worker.last_exit else f"exit code {os.waitstatus_to_exitcode(status)}"
+        logger.error("worker %d ended and is replaced: %s", worker.index, said, extra={"restarts": worker.restarts + 1})
+
+    async def _respawn(self, worker: WorkerStatus) -> None:
+        row = min(worker.failures_in_a_row, len(_RESPAWN_SECONDS)) - 1
+        await asyncio.sleep(_RESPAWN_SECONDS[row] * random.uniform(0.8, 1.2))
+        if not self.status.draining and not worker.pid:
+            self._spawn(worker.index)
+
+    def _oom_killed(self) -> bool:
+        """Whether the kernel has killed a process of this container for memory since this was last asked."""
+        kills = cgroup.oom_kills()
+        before, self._oom_kills = getattr(self, "_oom_kills", 0), kills or 0
+        return kills is not None and kills > before
+
+    # --- ending ---
+
+    def _on_signal(self) -> None:
+        if self.status.draining:
+            logger.warning("second signal: ending at once")
+            self._kill_workers()
+            if not self._ended.done():
+                self._ended.set_result(1)
+            return
+        self.status.draining = True
+        logger.info("draining")
+        self._start(self._drain())
+
+    async def _drain(self) -> None:
+        """Workers finish what they hold; then everything ends with 0."""
+        self._listener.close()
+        self._loader.send(CloseSockets())
+        pids = {w.pid for w in self.status.workers if w.pid}
+        for pid in pids:
+            _signal(pid, signal.SIGTERM)
+        due = time.monotonic() + self._settings.drain_seconds + self._timeout + 5
+        while any(w.pid for w in self.status.workers) and time.monotonic() < due:
+            await asyncio.sleep(0.02)
+        if not self._ended.done():
+            self._ended.set_result(0)
+
+    def _end(self, error: ServeError) -> None:
+        """Give up: say why where the platform looks, and end with the error's code."""
+        if self._ended.done():
+            return
+        if self._settings.termination_log:
+            with contextlib.suppress(OSError):
+                Path(self._settings.termination_log).write_text(json.dumps({"reason": error.reason, "message": error.message}), "utf-8")
+        self.failure = error
+        self._ended.set_result(error.exit_code)
+
+    def _kill_workers(self) -> None:
+        for worker in self.status.workers:
+            if worker.pid:
+                _signal(worker.pid, signal.SIGKILL)
+
+    def _leave(self) -> None:
+        """In a forked child: what is the supervisor's alone."""
+        os.close(self._lifeline_end)
+        self._management.close()
+        self._grpc_hold.close()
+        self._reports.close()
+
+    def _start(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None and not self._ended.done():
+            logger.error("the supervisor failed", exc_info=task.exception())
+            self._ended.set_result(1)
+
+
+def _adopt_orphans() -> None:
+    """Workers whose loader has ended become this process's children (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _reap(pid: int) -> int | None:
+    """The exit status of an adopted worker, or None while it lives."""
+    try:
+        done, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:  # not ours (no adoption on this platform, or not adopted yet)
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return 0
+        return None
+    return status if done else None
+
+
+def _signal(pid: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _tenth(done: int, total: int | None) -> int:
+    return done * 10 // total if total else 0
+
+
+def _first_failure(status: ServerStatus) -> tuple[str, str]:
+    failure = next(m.failure for m in status.models if m.failure is not None)
+    return failure.reason, failure.message

@@ -1,0 +1,134 @@
+"""One worker: the enabled dialects over HTTP and gRPC, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import os
+import signal
+import warnings
+from collections.abc import Callable, Mapping
+
+from dragoman import metrics as metrics_module
+from dragoman.admission import Admission
+from dragoman.app import build_app, surfaces
+from dragoman.errors import ServeError, WorkerFailed
+from dragoman.exchange import Worker
+from dragoman.heartbeat import Heartbeats
+from dragoman.messages import Boot, Message, Ready, WorkerEnded, encode
+from dragoman.metrics import Metrics, metrics
+from dragoman.registry import Outcome, ServedModel
+from dragoman.server import HttpServer
+from dragoman.sockets import Sockets
+from dragoman.table import Table
+
+_TICK_SECONDS = 0.25
+_BODY_BUDGET = 4  # request bodies of several chunks held at once, in multiples of maxRequestBytes
+
+logger = logging.getLogger("dragoman.worker")
+
+
+def run(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeats, outcomes: Mapping[str, Outcome]) -> None:
+    """The whole life of a worker process; returns when it has drained."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal: the supervisor decides
+    metrics_module.identify(f"worker-{index}")
+    slot = heartbeats.slot(index)
+    slot.begin()
+    failure: ServeError | None = None
+    try:
+        asyncio.run(_serve(index, boot, sockets, heartbeats, outcomes))
+    except ServeError as error:
+        failure = error
+    except Exception as error:
+        logger.exception("worker failed")
+        failure = WorkerFailed(f"{type(error).__name__}: {error}")
+    finally:
+        slot.clear()
+    if failure is not None:
+        _report(sockets, WorkerEnded(index=index, pid=os.getpid(), reason=failure.reason, message=failure.message[:1000]))
+
+
+async def _serve(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeats, outcomes: Mapping[str, Outcome]) -> None:
+    loop = asyncio.get_running_loop()
+    slot = heartbeats.slot(index)
+    stopping = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, lambda: os._exit(1) if stopping.is_set() else stopping.set())
+    loop.add_reader(sockets.lifeline, os._exit, 1)
+    ticking = asyncio.create_task(_tick(slot.tick))
+
+    own = metrics()
+    models: dict[str, ServedModel] = {}
+    for name, outcome in outcomes.items():
+        models[name] = ServedModel(outcome, slot, _observer(own, name))
+    limits = [m.limits for m in models.values()]
+    admission = Admission(
+        max(limit.max_concurrency for limit in limits), _BODY_BUDGET * max(limit.max_request_bytes for limit in limits), heartbeats, slot
+    )
+    worker = Worker(admission, own, boot.settings.access_log)
+    servers = [HttpServer(build_app(models, worker), sockets.listener), *_grpc(models, worker, sockets)]
+    for outcome in outcomes.values():
+        _warm_up(outcome)
+    gc.collect()
+    gc.freeze()
+    for server in servers:
+        await server.start()
+    slot.ready(True)
+    _report(sockets, Ready(index=index, pid=os.getpid()))
+
+    await stopping.wait()
+    slot.ready(False)
+    timeout = max(limit.timeout_seconds for limit in limits)
+    await asyncio.gather(*(server.drain(boot.settings.drain_seconds, timeout) for server in servers))
+    for model in models.values():
+        model.close()
+    ticking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await ticking
+
+
+def _observer(own: Metrics, model: str) -> Callable[[float, int], None]:
+    duration, rows = own.predict_duration.labels(model), own.batch_rows.labels(model)
+
+    def observe(seconds: float, batch_rows: int) -> None:
+        duration.observe(seconds)
+        rows.observe(batch_rows)
+
+    return observe
+
+
+def _grpc(models: Mapping[str, ServedModel], worker: Worker, sockets: Sockets) -> list[HttpServer]:
+    """The gRPC server, where an enabled dialect has methods for it."""
+    rpcs = {name: surface.rpcs for name, surface in surfaces(models).items() if surface.rpcs}
+    if not rpcs:
+        return []
+    from dragoman.grpc_server import GrpcServer
+
+    return [GrpcServer(rpcs, models, worker, sockets.grpc_address)]  # type: ignore[list-item]
+
+
+def _warm_up(outcome: Outcome) -> None:
+    """Predict the example row once, so that the first request does not pay for what a library puts off until then."""
+    if outcome.predictor is None or not outcome.signature.inputs:
+        return
+    from dragoman.check import Checker
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            row = Checker(outcome.signature)(Table.of_rows([outcome.signature.example_row()]))
+            outcome.predictor.predict(row, ("predict",), {})
+    except Exception as error:  # noqa: BLE001  the model's own code: the examination has reported it, requests will see it
+        logger.debug("warm-up of %s raised %s: %s", outcome.manifest.name, type(error).__name__, error)
+
+
+async def _tick(tick: Callable[[], None]) -> None:
+    while True:
+        tick()
+        await asyncio.sleep(_TICK_SECONDS)
+
+
+def _report(sockets: Sockets, message: Message) -> None:
+    with contextlib.suppress(OSError):  # the supervisor is gone: the lifeline ends this process
+        sockets.reports.send(encode(message))
