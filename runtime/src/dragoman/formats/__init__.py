@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from dragoman.formats.cloudpickle import Cloudpickle
 from dragoman.formats.detection import find
 from dragoman.formats.format import CodePolicy, Format, Found, LoadedModel, ModelFiles, Settings
-from dragoman.formats.loading import allow, load_found, with_signature
+from dragoman.formats.lightgbm import Lightgbm
+from dragoman.formats.loaded import with_signature
+from dragoman.formats.loading import allow, load_found
+from dragoman.formats.mlflow import Mlflow
+from dragoman.formats.onnx import Onnx
+from dragoman.formats.python import Python
 from dragoman.formats.sklearn import Sklearn
+from dragoman.formats.xgboost import Xgboost
 from dragoman.signature import Field
 
 if TYPE_CHECKING:
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "CodePolicy", "Format", "Found", "LoadedModel", "ModelFiles", "Settings", "detect", "load", "probe", "with_signature"]
 
-_ALL: tuple[Format, ...] = (Sklearn(),)
+_ALL: tuple[Format, ...] = (Mlflow(), Python(), Sklearn(), Xgboost(), Lightgbm(), Onnx(), Cloudpickle())
 FORMATS: dict[str, Format] = {f.name: f for f in _ALL}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dragoman.formats.categories import category_type
 from dragoman.formats.estimators import package_of, sklearn_name
 from dragoman.signature import Field, FieldType
 
@@ -153,19 +154,13 @@ def _encoder(encoder: Any, flow: Flow) -> Flow:
             continue
         values = tuple(_plain(v) for v in known if not _is_missing(v))
         first = column.type is None
-        column.is_a(_category_type(values))
+        column.is_a(category_type(values))
         if strict and column.enum is None and (first or column.type in ("string", "boolean")):
             column.enum = values
         column.takes_missing(not strict or len(values) < len(known))
         column.like(values[0] if values else None)
     ordinal = sklearn_name(encoder) == "OrdinalEncoder"
     return Flow(flow.columns, flow.aligned) if ordinal else Flow([], aligned=False)
-
-
-def _category_type(values: Sequence[Any]) -> FieldType | None:
-    kinds = {type(v) for v in values}
-    table: tuple[tuple[set[type], FieldType], ...] = (({str}, "string"), ({bool}, "boolean"), ({int}, "integer"), ({int, float}, "number"))
-    return next((name for accepted, name in table if kinds and kinds <= accepted), None)
 
 
 def _texts(_: Any, flow: Flow) -> Flow:
@@ -221,7 +216,7 @@ def _hist_gradient_boosting(model: Any, flow: Flow) -> Flow:
         for i, values in zip(where, _categories_of(model), strict=False):
             column = flow.columns[i]
             known = tuple(_plain(v) for v in values if not _is_missing(v))
-            column.is_a(_category_type(known))
+            column.is_a(category_type(known))
             column.like(known[0] if known else None)
     return _numeric(model, flow)
 

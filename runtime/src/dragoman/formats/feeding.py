@@ -28,7 +28,9 @@ def feed_of(model: Any, parts: Sequence[Any]) -> Feed:
 
 
 def _needs_no_names(part: Any) -> bool:
-    """scikit-learn's own, with columns by position and arrays for output."""
+    """scikit-learn's own, with columns by position and arrays for output; or a booster that was fitted on what such a step put out."""
+    if package_of(part) in ("xgboost", "lightgbm"):
+        return package_of(part) == "xgboost" or not hasattr(part, "feature_names_in_")  # xgboost takes arrays without a word
     if package_of(part) != "sklearn" or hasattr(part, "_sklearn_output_config"):
         return False
     if any(_by_name(columns) for _, _, columns in getattr(part, "transformers_", ())):

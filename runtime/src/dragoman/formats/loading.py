@@ -11,6 +11,7 @@ import msgspec
 from dragoman.errors import PolicyViolation
 from dragoman.formats import sidecar
 from dragoman.formats.format import CodePolicy, Found, LoadedModel, ModelFiles, Settings
+from dragoman.formats.loaded import with_signature
 from dragoman.signature import Field, Signature, declare
 
 
@@ -39,17 +40,7 @@ def load_found(
         rows_independent = rows_independent if beside.rows_independent is None else beside.rows_independent
         warnings = tuple(dict.fromkeys((*warnings, *sidecar.mismatches(beside.versions, loaded.versions))))
     signature = declare(signature, inputs, outputs)
-    return _with(dataclasses.replace(loaded, warnings=warnings), signature, rows_independent)
-
-
-def with_signature(loaded: LoadedModel, signature: Signature) -> LoadedModel:
-    """The same model, its signature as a probe found it."""
-    return _with(loaded, signature, loaded.predictor.rows_independent)
-
-
-def _with(loaded: LoadedModel, signature: Signature, rows_independent: bool) -> LoadedModel:
-    predictor: Any = loaded.predictor  # ours are dataclasses
-    return dataclasses.replace(loaded, predictor=dataclasses.replace(predictor, signature=signature, rows_independent=rows_independent))
+    return with_signature(dataclasses.replace(loaded, warnings=warnings), signature, rows_independent)
 
 
 def _over(inferred: Signature, saved: Signature) -> Signature:

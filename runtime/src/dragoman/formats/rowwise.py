@@ -52,18 +52,23 @@ def rows_independent(model: Any) -> bool:
     return all(_row_wise(part) for part in walk(model))
 
 
+def own_functions(part: Any) -> list[str]:
+    """Attributes that hold functions of the author's own, which joblib can only name."""
+    return [key for key, value in attributes(part) if _strange_function(value)]
+
+
 def _row_wise(part: Any) -> bool:
     name = type(part).__name__
     if name not in _ROW_WISE.get(package_of(part), ()):
         return False
     if name == "DummyClassifier" and part.strategy in _RANDOM_ANSWERS:
         return False
-    return not any(_strange_function(key, value) for key, value in attributes(part))
+    return not any(key not in _HARMLESS_FUNCTIONS for key in own_functions(part))
 
 
-def _strange_function(key: str, value: Any) -> bool:
+def _strange_function(value: Any) -> bool:
     """A function of the author's own: it may well look at all rows."""
-    if not callable(value) or isinstance(value, type) or key in _HARMLESS_FUNCTIONS or is_estimator(value):
+    if not callable(value) or isinstance(value, type) or is_estimator(value):
         return False
     if type(value).__name__ == "ufunc":
         return False

@@ -16,6 +16,7 @@ from dragoman.formats.unpickle import version_warning
 from dragoman.signature import Signature
 
 NAME = "model.json"
+SAMPLE_ROWS = 100
 _OURS = re.compile(rb'^\s*\{\s*"dragoman"\s*:')  # an xgboost model may have the same file name
 
 
@@ -29,7 +30,7 @@ class Sidecar(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     signature: Signature = Signature()
     rows_independent: bool | None = None  # None: as the format finds
     versions: dict[str, str] = {}  # packages at the time: {"scikit-learn": "1.9.1", "python": "3.11"}
-    sample: tuple[tuple[Any, ...], ...] = ()  # rows of the training data in the order of the inputs, null where missing
+    sample: tuple[tuple[Any, ...], ...] = ()  # up to 100 rows of the training data in the order of the inputs, null where missing
 
 
 def is_sidecar(candidate: Candidate) -> bool:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
 
 from dragoman.errors import ModelLoadFailed
-from dragoman.formats import skops
+from dragoman.formats import lightgbm, skops, xgboost
 from dragoman.formats.format import Candidate, LoadedModel, ModelFiles, Recognised, Settings
 from dragoman.formats.libraries import require, versions_of
 from dragoman.formats.unpickle import guarded, unpickle
+from dragoman.signature import Signature
+
+if TYPE_CHECKING:
+    from dragoman.predictors.feed import Feed
 
 _PACKAGES = frozenset(["sklearn", "xgboost", "lightgbm", "imblearn"])
+_WRAPPED = {"xgboost": xgboost.of_wrapper, "lightgbm": lightgbm.of_wrapper}  # they know more of their inputs than their wrappers do
+_BOOSTERS = {"xgboost": xgboost.of_booster, "lightgbm": lightgbm.of_booster}
+_OF_BOOSTER = {"xgboost": xgboost.signature_of, "lightgbm": lightgbm.signature_of}
 _SUFFIXES = frozenset([".joblib", ".pkl", ".pickle", ".sav"])
 
 
@@ -43,20 +52,41 @@ def of_estimator(model: Any, file: str, settings: Settings, warnings: tuple[str,
     """A predictor of a fitted estimator. `ModelLoadFailed` where it is none, or was never fitted."""
     from dragoman.formats.estimators import package_of, walk
     from dragoman.formats.feeding import feed_of
-    from dragoman.formats.inference import infer
     from dragoman.formats.rowwise import rows_independent
     from dragoman.predictors.estimator import EstimatorPredictor
 
     if not callable(getattr(model, "predict", None)):
         raise ModelLoadFailed(f"{Path(file).name} holds a {type(model).__name__}, which has no predict method")
+    if type(model).__name__ == "Booster" and package_of(model) in _BOOSTERS:
+        return _BOOSTERS[package_of(model)](model, settings, warnings)
     with guarded(file) as heard:
         parts = list(walk(model))
         for part in parts:
             _bound_threads(part, settings.threads)
-        signature = infer(model)
-        predictor = EstimatorPredictor(model, signature, rows_independent(model), feed_of(model, parts))
+        signature, feed = signature_and_feed(model)
+        feed = feed or feed_of(model, parts)
+        predictor = EstimatorPredictor(model, signature, rows_independent(model), feed)
     packages = {package_of(part) for part in parts} | {"numpy"}
     return LoadedModel(predictor, versions_of(packages), (*warnings, *heard.lines))
+
+
+def signature_and_feed(model: Any) -> tuple[Signature, Feed | None]:
+    """What a fitted estimator knows of its inputs and outputs; and, for a booster's wrapper, how it is fed."""
+    from dragoman.formats.estimators import package_of
+    from dragoman.formats.inference import infer
+
+    signature = infer(model)
+    if package_of(model) not in _WRAPPED:
+        return signature, None
+    own, feed = _WRAPPED[package_of(model)](model)
+    return msgspec.structs.replace(signature, inputs=own.inputs, named=own.named), feed
+
+
+def signature_of_booster(booster: Any) -> Signature:
+    """What a bare Booster, of xgboost or lightgbm, knows of itself."""
+    from dragoman.formats.estimators import package_of
+
+    return _OF_BOOSTER[package_of(booster)](booster)
 
 
 def _bound_threads(part: Any, threads: int) -> None:

@@ -63,7 +63,8 @@ def guarded(name: str) -> Iterator[Heard]:
 
 def one_line(error: BaseException) -> str:
     """An error's own words, in one line of at most 300 characters."""
-    text = " ".join(str(error).split()) or type(error).__name__
+    words = str(error).partition("Stack trace:")[0]  # xgboost's
+    text = " ".join(words.split()) or type(error).__name__
     if not isinstance(error, DragomanError) and type(error).__name__ not in text:
         text = f"{type(error).__name__}: {text}" if text != type(error).__name__ else text
     return text if len(text) <= 300 else text[:299] + "…"

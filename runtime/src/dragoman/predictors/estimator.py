@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from dragoman.errors import InvalidInput
+from dragoman.predictors.arguments import refuse_unknown_arguments
 from dragoman.predictors.feed import Feed
 from dragoman.signature import Signature
 from dragoman.table import Table
@@ -58,15 +58,3 @@ def by_rows(answer: Any) -> Any:
         rows[:] = [[a[i].tolist() for a in answer] for i in range(len(rows))]
         return rows
     return answer.toarray() if hasattr(answer, "toarray") else answer  # a sparse matrix
-
-
-def refuse_unknown_arguments(name: str, method: Any, arguments: Mapping[str, Any]) -> None:
-    """`InvalidInput` where the model's method has no such arguments; where its signature cannot be read, the method itself will say."""
-    try:
-        taken = inspect.signature(method)
-    except (TypeError, ValueError):
-        return
-    try:
-        taken.bind(None, **arguments)
-    except TypeError as error:
-        raise InvalidInput(f"the model's {name} takes no such arguments: {error}") from error

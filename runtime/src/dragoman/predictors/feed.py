@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,32 @@ def as_frame(table: Table) -> Any:
         return table.to_frame()
     columns = tuple(_nan_for_none(c) for c in table.columns)
     return Table(None, columns, table.names, table.rows).to_frame()
+
+
+def framed(categories: Mapping[str, Sequence[Any]]) -> Feed:
+    """As `as_frame`, with these columns categorical: a value that is none of their categories is missing."""
+    if not categories:
+        return as_frame
+
+    def feed(table: Table) -> Any:
+        import pandas as pd
+
+        frame = as_frame(table)
+        for name, values in categories.items():
+            frame[name] = pd.Categorical(frame[name], categories=list(values))
+        return frame
+
+    return feed
+
+
+def as_sent(table: Table) -> Any:
+    """An array where all are numbers, else a frame: for an object of which nothing is known."""
+    return as_array(table) if table.array is not None or table.names is None else as_frame(table)
+
+
+def as_table(table: Table) -> Table:
+    """As it is."""
+    return table
 
 
 def as_texts(table: Table) -> list[Any]:

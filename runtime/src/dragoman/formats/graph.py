@@ -1,0 +1,77 @@
+"""What an ONNX file says before onnxruntime reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any
+
+from dragoman.formats.format import Candidate
+from dragoman.formats.protobuf import BYTES, VARINT, WireField, fields, signed, varints
+
+# onnx.proto3: ModelProto's fields are ir_version … opset_import, metadata_props, training_info, functions, configuration
+_MODEL_FIELDS = frozenset([1, 2, 3, 4, 5, 6, 7, 8, 14, 20, 25, 26])
+_IR_VERSION, _GRAPH, _OPSET = 1, 7, 8
+_NODE, _ATTRIBUTE, _ATTRIBUTE_NAME, _INTS, _STRINGS = 1, 5, 1, 8, 9
+_CLASS_LABELS = frozenset([b"classlabels_int64s", b"classlabels_ints", b"classlabels_strings"])
+_FIRST_BYTES = (b"\x08", b"\x12", b"\x3a", b"\x42")  # ir_version, producer_name, graph or opset_import comes first
+
+
+def is_ort(head: bytes) -> bool:
+    """onnxruntime's own format, a flat buffer."""
+    return head[4:8] == b"ORTM"
+
+
+def is_graph(candidate: Candidate) -> bool:
+    """A ModelProto to its last byte: it says a version of the format, and has a graph and operator sets."""
+    if candidate.head[:1] not in _FIRST_BYTES:
+        return False
+    seen = set()
+    with _mapped(candidate.path) as whole:
+        try:
+            for field in fields(whole):
+                if field.number not in _MODEL_FIELDS:
+                    return False
+                seen.add(field.number)
+        except ValueError:
+            return False
+    return {_IR_VERSION, _GRAPH, _OPSET} <= seen
+
+
+def class_labels(path: Path) -> tuple[Any, ...] | None:
+    """The labels that a classifier's node carries, if any does; None in onnxruntime's own format."""
+    with _mapped(path) as whole:
+        if is_ort(whole[:8]):
+            return None
+        for attribute in _within(whole, _within(whole, _within(whole, [(0, len(whole))], _GRAPH), _NODE), _ATTRIBUTE):
+            parts = list(fields(whole, *attribute))
+            if any(p.number == _ATTRIBUTE_NAME and whole[p.start : p.end] in _CLASS_LABELS for p in parts):
+                labels = tuple(_values(whole, parts))
+                if labels:
+                    return labels
+    return None
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[mmap]:
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as whole:
+        yield whole
+
+
+def _within(whole: mmap, messages: Iterable[tuple[int, int]], number: int) -> Iterator[tuple[int, int]]:
+    for start, end in messages:
+        for field in fields(whole, start, end):
+            if field.number == number and field.wire == BYTES:
+                yield field.start, field.end
+
+
+def _values(whole: mmap, parts: Iterable[WireField]) -> Iterator[Any]:
+    for part in parts:
+        if part.number == _STRINGS:
+            yield whole[part.start : part.end].decode("utf-8", "replace")
+        elif part.number == _INTS and part.wire == VARINT:
+            yield signed(part.value)
+        elif part.number == _INTS:
+            yield from (signed(v) for v in varints(whole, part.start, part.end))
