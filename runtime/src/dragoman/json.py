@@ -46,13 +46,16 @@ def writable(array: Array) -> Any:
         return np.ascontiguousarray(array, dtype=np.float64)
     if kind in "biu":
         return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
-    return _plain_array(array)
+    return plain_array(array)
 
 
-def _plain_array(array: Array) -> Any:
+def plain_array(array: Array) -> Any:
+    """An array as something that orjson writes: an array of its own kinds, or lists; dates as ISO 8601 text."""
     kind = array.dtype.kind
     if kind in "fbiu":
         return writable(array)
+    if kind == "S":
+        return np.char.decode(array, "utf-8", "replace").tolist()
     if kind in "Mm":
         texts = array.astype(str).astype(object)
         texts[np.isnat(array)] = None
@@ -65,7 +68,7 @@ def _plain_array(array: Array) -> Any:
 def _plain(value: Any) -> Any:
     """What orjson does not write by itself, as something that it does."""
     if isinstance(value, np.ndarray):
-        return _plain_array(value) if value.ndim else value.item()
+        return plain_array(value) if value.ndim else value.item()
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, decimal.Decimal):

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from dragoman.dialects.dialect import Dialect
 from dragoman.dialects.v1 import V1
+from dragoman.dialects.v2 import V2
 
-DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (V1(),)}
+DIALECTS: dict[str, Dialect] = {dialect.name: dialect for dialect in (V1(), V2())}

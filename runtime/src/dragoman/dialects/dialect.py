@@ -138,4 +138,4 @@ def error_reply(error: CallError) -> Reply:
 
 def curl(url: str, document: Any) -> str:
     """A curl command that posts the document as JSON, quoted for a POSIX shell."""
-    return f"curl -s {shlex.quote(url)} -H 'content-type: application/json' -d {shlex.quote(orjson.dumps(document).decode())}"
+    return f"curl -s {shlex.quote(url)} -H 'content-type: application/json' -d {shlex.quote(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY).decode())}"
