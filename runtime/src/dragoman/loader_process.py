@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -16,6 +17,8 @@ from dragoman import messages
 from dragoman.heartbeat import Heartbeats
 from dragoman.messages import Boot, FromLoader, LineChannel, Message
 
+logger = logging.getLogger("dragoman")
+
 
 class LoaderProcess:
     """Started once by a fork, before the supervisor's event loop; replaced by fresh processes."""
@@ -23,6 +26,7 @@ class LoaderProcess:
     def __init__(self, pid: int, channel: socket.socket) -> None:
         self.pid = pid
         self._channel = LineChannel(channel)
+        self._ended: int | None = None
         self.loading: str | None = None  # the model it is at
         self.loading_since = 0.0  # time.monotonic()
 
@@ -45,6 +49,8 @@ class LoaderProcess:
 
                 loader.run(boot, theirs, Sockets(listener, reports, boot.lifeline_fd, boot.grpc_address), heartbeats)
                 code = 0
+            except BaseException:
+                logger.exception("the loader failed")
             finally:
                 os._exit(code)
         theirs.close()
@@ -72,17 +78,19 @@ class LoaderProcess:
 
     def close(self) -> None:
         """Tell it to end, by closing the channel, and wait for it."""
-        asyncio.get_running_loop().remove_reader(self._channel.socket)
-        self._channel.socket.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
+        self._end()
 
     def _read(self, on_message: Callable[[FromLoader], None], on_end: Callable[[int], None]) -> None:
         try:
             for line in self._channel.receive():
                 on_message(messages.from_loader.decode(line))
         except (EOFError, ConnectionResetError):
+            on_end(self._end())
+
+    def _end(self) -> int:
+        """Its status, once it has ended; ended twice is ended."""
+        if self._ended is None:
             asyncio.get_running_loop().remove_reader(self._channel.socket)
             self._channel.socket.close()
-            _, status = os.waitpid(self.pid, 0)
-            on_end(status)
+            _, self._ended = os.waitpid(self.pid, 0)
+        return self._ended

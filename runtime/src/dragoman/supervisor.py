@@ -56,7 +56,7 @@ from dragoman.watchdog import overdue
 _CHECK_SECONDS = 0.25
 _RESPAWN_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # pauses before the first, second, … replacement in a row
 _STEADY_SECONDS = 60.0  # a worker that lived as long starts the row anew
-_HOPELESS_STARTS = 5  # workers in a row that ended before one was ready
+_HOPELESS_STARTS = 5  # workers, or loaders, in a row that ended before they were of use
 _RETRY_SECONDS = (1.0, 60.0)  # the first and the longest pause before a fetch is tried again
 _PR_SET_CHILD_SUBREAPER = 36
 
@@ -112,6 +112,7 @@ class Supervisor:
         self._loads: dict[str, Load] = {}
         self._loader: LoaderProcess
         self._loader_generation = 0
+        self._loader_ends = 0  # in a row, without a model loaded
         self._orphans: set[int] = set()  # workers whose loader has ended
         self._ended: asyncio.Future[int]
         self._tasks: set[asyncio.Task[None]] = set()
@@ -267,7 +268,7 @@ class Supervisor:
             self._on_worker_end(message.pid, message.status)
 
     def _on_loaded(self, message: Loaded) -> None:
-        self._loader.loading = None
+        self._loader.loading, self._loader_ends = None, 0
         model = self._models[message.model]
         if model.state == "Loaded":  # a replacement loader loads what the workers already serve
             self._spawn_when_settled()
@@ -304,6 +305,10 @@ class Supervisor:
             self._fail_model(name, error)
             if self._ended.done():
                 return
+        self._loader_ends += 1
+        if self._loader_ends >= _HOPELESS_STARTS:
+            self._end(WorkerFailed(f"loaders end before they can load: {how}; the log has more"))
+            return
         self._replace_loader(killed=True)
 
     def _replace_loader(self, *, killed: bool = False) -> None:
