@@ -1,0 +1,76 @@
+"""One network namespace for control plane, node and tests. No route leads out of it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.cluster.binaries import debian
+from tests.cluster.place import Place
+from tests.cluster.process import inside
+
+LOOPBACK = "127.0.0.1"
+NODE_ADDRESS = "10.77.0.1"  # what the API server, the node, DNS, S3 and Prometheus listen on
+POD_RANGE = "10.244.0.0/16"
+SERVICE_RANGE = "10.96.0.0/16"
+API_ADDRESS = "10.96.0.1"  # of the Service `kubernetes`
+
+CLONE_NEWNET = 0x40000000
+
+
+def make_namespace(place: Place) -> None:
+    """A veth pair, both ends inside, carries the node's address and the default route: not every machine has dummy devices."""
+    ip = debian("ip")
+    _run(ip, "netns", "add", place.netns.name)
+    within: tuple[str | Path, ...] = (*inside(place), ip)
+    _run(*within, "link", "set", "lo", "up")
+    _run(*within, "link", "add", "node0", "type", "veth", "peer", "name", "node0peer")
+    _run(*within, "addr", "add", f"{NODE_ADDRESS}/24", "dev", "node0")
+    _run(*within, "link", "set", "node0peer", "up")
+    _run(*within, "link", "set", "node0", "up")
+    _run(*within, "route", "add", "default", "dev", "node0")
+    _run(*inside(place), debian("sysctl"), "-qw", "net.ipv4.ip_forward=1")
+
+
+def remove_namespace(place: Place) -> None:
+    if place.netns.exists():
+        _run(debian("ip"), "netns", "delete", place.netns.name)
+
+
+@contextmanager
+def in_namespace(place: Place) -> Iterator[None]:
+    """Sockets that this thread opens in the block (and the threads and processes it starts) are the namespace's, if there is one."""
+    if not place.netns.exists():
+        yield
+        return
+    with _opened(Path("/proc/thread-self/ns/net")) as own, _opened(place.netns) as theirs:
+        _set_namespace(theirs)
+        try:
+            yield
+        finally:
+            _set_namespace(own)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[int]:
+    descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _set_namespace(descriptor: int) -> None:
+    """setns(2), which Python has from 3.12 on."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.setns(descriptor, CLONE_NEWNET) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"setns: {os.strerror(number)}")
+
+
+def _run(*command: str | Path) -> None:
+    subprocess.run(command, check=True)
