@@ -123,6 +123,20 @@ def tensor_of_bytes(name: str, datatype: str, shape: Sequence[int], content: byt
     return Tensor(name, datatype, raw.astype(kind.array))  # a copy: aligned, native, and the model may write to it
 
 
+def tensor_of_array(name: str, datatype: str, shape: Sequence[int], elements: Array) -> Tensor:
+    """From a flat array of elements, row-major, their values still to be held against the datatype's range."""
+    kind, count = _datatype(name, datatype), _count(name, shape)
+    if len(elements) != count:
+        raise BadRequest(f"tensor {name!r}: shape {list(shape)} is {count} elements, got {len(elements)}")
+    if kind.array.kind in "iu" and count:
+        bounds = np.iinfo(kind.array)
+        wrong = (elements < bounds.min) | (elements > bounds.max)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            raise BadRequest(f"tensor {name!r}: element {at} does not fit {datatype}, got {elements[at]}")
+    return Tensor(name, datatype, elements.astype(kind.array, copy=False).reshape(shape))
+
+
 def _datatype(name: str, datatype: str) -> Datatype:
     kind = DATATYPES.get(datatype)
     if kind is None:

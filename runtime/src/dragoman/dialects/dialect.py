@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import msgspec
-import orjson
 
+from dragoman import json
 from dragoman.call import Call, Prediction
 from dragoman.errors import CallError, NotFound
 from dragoman.manifest import State
@@ -133,9 +133,9 @@ class Dialect(Protocol):
 
 def error_reply(error: CallError) -> Reply:
     """`{"error": "<text>"}`: the shape that v1 and v2 share, and the runtime's own."""
-    return Reply(error.status, orjson.dumps({"error": error.message}), headers=error.headers)
+    return Reply(error.status, json.encode({"error": error.message}), headers=error.headers)
 
 
 def curl(url: str, document: Any) -> str:
     """A curl command that posts the document as JSON, quoted for a POSIX shell."""
-    return f"curl -s {shlex.quote(url)} -H 'content-type: application/json' -d {shlex.quote(orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY).decode())}"
+    return f"curl -s {shlex.quote(url)} -H 'content-type: application/json' -d {shlex.quote(json.encode(document).decode())}"

@@ -1,0 +1,218 @@
+"""The Open Inference Protocol (v2) over gRPC: the same calls as over REST, as protobuf messages."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from dragoman import __version__
+from dragoman.call import Call, Prediction
+from dragoman.dialects.dialect import Model, Reply, Request, Rpc, Surface, error_reply
+from dragoman.errors import BadRequest, CallError
+from dragoman.open_inference import EXTENSIONS, SERVER, call_of, index_of, is_ready, metadata_of, served, switched_off
+from dragoman.proto import open_inference as pb
+from dragoman.readings import example_tensors
+from dragoman.tensors import Tensor, bytes_of, tensor_of_array, tensor_of_bytes, tensor_of_output, text_of
+
+if TYPE_CHECKING:
+    import grpc
+
+SERVICE = "inference.GRPCInferenceService"
+
+# HTTP status of an error to the gRPC status that stands for it; what is not here is INTERNAL.
+_STATUS_CODES: Mapping[int, str] = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    408: "DEADLINE_EXCEEDED",
+    413: "RESOURCE_EXHAUSTED",
+    415: "INVALID_ARGUMENT",
+    429: "RESOURCE_EXHAUSTED",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+
+# Where the elements of a tensor are when they are not raw; FP16 and BF16 have no field.
+_CONTENTS: Mapping[str, str] = {
+    "BOOL": "bool_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    "INT64": "int64_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+
+
+def grpc_status(error: CallError) -> grpc.StatusCode:
+    """The gRPC status of an error."""
+    import grpc  # here, so that describing the methods costs no process the import
+
+    return getattr(grpc.StatusCode, _STATUS_CODES.get(error.status, "INTERNAL"))
+
+
+class V2Grpc:
+    """The service `inference.GRPCInferenceService`."""
+
+    name = "v2_grpc"
+    option = "v2"
+
+    def surface(self, models: Sequence[tuple[Model, msgspec.Struct]]) -> Surface:
+        by_name = {model.name: model for model, _ in models}
+        about = pb.ServerMetadataResponse(name=SERVER, version=__version__, extensions=EXTENSIONS)
+        live = pb.ServerLiveResponse(live=True)
+        rpcs = [
+            _rpc("ServerLive", lambda request: live),
+            _rpc("ServerReady", lambda request: pb.ServerReadyResponse(ready=is_ready(by_name))),
+            _rpc("ServerMetadata", lambda request: about),
+            _rpc("ModelReady", lambda request: _model_ready(by_name, request)),
+            _rpc("ModelMetadata", lambda request: _model_metadata(by_name, request)),
+            _rpc("RepositoryIndex", lambda request: _index(by_name, request)),
+            _rpc("RepositoryModelLoad", lambda request: _refuse(by_name, request, "load")),
+            _rpc("RepositoryModelUnload", lambda request: _refuse(by_name, request, "unload")),
+            Rpc(
+                f"/{SERVICE}/ModelInfer",
+                pb.ModelInferRequest.FromString,
+                pb.ModelInferResponse.SerializeToString,
+                model=lambda request: served(by_name, request.model_name, request.model_version),
+                decode=_decode,
+                encode=_encode,
+            ),
+        ]
+        return Surface(rpcs=rpcs)
+
+    def error(self, error: CallError, request: Request) -> Reply:
+        """As v2 over REST has it; over gRPC an error is its status and its message."""
+        return error_reply(error)
+
+    def example(self, model: Model, base_url: str) -> str:
+        """A grpcurl command; the server's reflection tells it the messages. `base_url` is host:port, with or without a scheme."""
+        request = pb.ModelInferRequest(model_name=model.name)
+        for tensor in example_tensors(model.signature):
+            message = request.inputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+            _fill(message.contents, tensor)
+        address = base_url.partition("://")[2] or base_url
+        return f"grpcurl -plaintext -d {shlex.quote(_message_json(request))} {shlex.quote(address)} {SERVICE}/ModelInfer"
+
+
+def _rpc(method: str, reply: Callable[[Any], Any]) -> Rpc:
+    request, response = getattr(pb, f"{method}Request"), getattr(pb, f"{method}Response")
+    return Rpc(f"/{SERVICE}/{method}", request.FromString, response.SerializeToString, reply)
+
+
+# --- metadata, health, repository --------------------------------------------------------------------------------
+
+
+def _model_ready(models: Mapping[str, Model], request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
+    return pb.ModelReadyResponse(ready=served(models, request.name, request.version).state == "Loaded")
+
+
+def _model_metadata(models: Mapping[str, Model], request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
+    found = metadata_of(served(models, request.name, request.version))
+    inputs, outputs = ([pb.ModelMetadataResponse.TensorMetadata(**t) for t in tensors] for tensors in (found.inputs, found.outputs))
+    return pb.ModelMetadataResponse(name=found.name, versions=found.versions, platform=found.platform, inputs=inputs, outputs=outputs)
+
+
+def _index(models: Mapping[str, Model], request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
+    entries = [pb.RepositoryIndexResponse.ModelIndex(**msgspec.to_builtins(e)) for e in index_of(models, ready=request.ready)]
+    return pb.RepositoryIndexResponse(models=entries)
+
+
+def _refuse(models: Mapping[str, Model], request: Any, verb: str) -> Any:
+    served(models, request.model_name)
+    raise switched_off(verb)
+
+
+# --- requests ----------------------------------------------------------------------------------------------------
+
+
+def _decode(request: pb.ModelInferRequest, model: Model) -> Call:
+    raw = request.raw_input_contents
+    if raw:
+        if len(raw) != len(request.inputs):
+            raise BadRequest(f"raw_input_contents has {len(raw)} entries, there are {len(request.inputs)} inputs")
+        tensors = [_raw_tensor(message, content) for message, content in zip(request.inputs, raw, strict=True)]
+    else:
+        tensors = [_typed_tensor(message) for message in request.inputs]
+    parameters = _parameters(request.parameters)
+    content_types = [parameters.get("content_type"), *(_parameters(message.parameters).get("content_type") for message in request.inputs)]
+    return call_of(model, tensors, parameters, [output.name for output in request.outputs], content_types, context=None)
+
+
+def _raw_tensor(message: pb.ModelInferRequest.InferInputTensor, content: bytes) -> Tensor:
+    if message.HasField("contents") and message.contents.ByteSize():
+        raise BadRequest(f"tensor {message.name!r} has contents beside raw_input_contents")
+    return tensor_of_bytes(message.name, message.datatype, list(message.shape), content)
+
+
+def _typed_tensor(message: pb.ModelInferRequest.InferInputTensor) -> Tensor:
+    name, datatype, shape = message.name, message.datatype, list(message.shape)
+    field = _CONTENTS.get(datatype)
+    if field is None and datatype in ("FP16", "BF16"):
+        raise BadRequest(f"tensor {name!r}: {datatype} has no typed contents, send raw_input_contents")
+    for other, _ in message.contents.ListFields():
+        if other.name != field:
+            raise BadRequest(f"tensor {name!r} of {datatype} has its elements in {other.name}, not in {field or 'a field of its own'}")
+    values = getattr(message.contents, field) if field else ()
+    if datatype == "BYTES":
+        elements = np.empty(len(values), dtype=object)
+        elements[:] = [text_of(name, i, value) for i, value in enumerate(values)]
+        return tensor_of_array(name, datatype, shape, elements)
+    return tensor_of_array(name, datatype, shape, np.fromiter(values, _CONTENTS_DTYPES.get(field or "", "f8"), len(values)))
+
+
+_CONTENTS_DTYPES: Mapping[str, str] = {
+    "bool_contents": "?",
+    "int_contents": "i4",
+    "int64_contents": "i8",
+    "uint_contents": "u4",
+    "uint64_contents": "u8",
+    "fp32_contents": "f4",
+    "fp64_contents": "f8",
+}
+
+
+def _parameters(given: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
+    parameters = {}
+    for name, value in given.items():
+        chosen = value.WhichOneof("parameter_choice")
+        parameters[name] = getattr(value, chosen) if chosen else None
+    return parameters
+
+
+# --- replies -----------------------------------------------------------------------------------------------------
+
+
+def _encode(request: pb.ModelInferRequest, model: Model, call: Call, prediction: Prediction) -> pb.ModelInferResponse:
+    """Raw where the request was raw, or where an output has no typed contents (FP16); else typed."""
+    tensors = [tensor_of_output(name, prediction.outputs[name]) for name in call.outputs]
+    raw = bool(request.raw_input_contents) or any(tensor.datatype not in _CONTENTS for tensor in tensors)
+    reply = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id or str(uuid.uuid4()))
+    for tensor in tensors:
+        message = reply.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
+        if raw:
+            reply.raw_output_contents.append(bytes_of(tensor))
+        else:
+            _fill(message.contents, tensor)
+    return reply
+
+
+def _fill(contents: pb.InferTensorContents, tensor: Tensor) -> None:
+    values = tensor.array.reshape(-1).tolist()
+    if tensor.datatype == "BYTES":
+        values = [(value or "").encode("utf-8", "replace") for value in values]
+    getattr(contents, _CONTENTS[tensor.datatype]).extend(values)
+
+
+def _message_json(request: pb.ModelInferRequest) -> str:
+    from google.protobuf import json_format
+
+    return json.dumps(json_format.MessageToDict(request, preserving_proto_field_name=True))

@@ -1,0 +1,1 @@
+"""Messages of the gRPC protocols that are spoken, each described by a .proto file."""
