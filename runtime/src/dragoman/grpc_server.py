@@ -13,12 +13,13 @@ from typing import Any
 import grpc
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from dragoman.dialects.dialect import Request, Rpc
 from dragoman.dialects.v2_grpc import grpc_status
 from dragoman.errors import CallError, Overloaded
 from dragoman.exchange import CLIENT_LEFT, Worker, request_id, unexpected
+from dragoman.proto import open_inference
 from dragoman.registry import Registry
 
 _CONNECTION_AGE_MS = 300_000  # connections age out, so that clients spread over workers and pods again
@@ -45,7 +46,7 @@ class GrpcServer:
                 self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server)
+        reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server, _reflected())
         self._services = ("", *services)
         self._address = address
 
@@ -63,6 +64,13 @@ class GrpcServer:
     async def _say(self, status: Any) -> None:
         for service in self._services:
             await self._health.set(service, status)
+
+
+def _reflected() -> Any:
+    """The pool that reflection answers from: the dialects' own messages, and those of health and reflection beside them."""
+    for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
+        open_inference.DESCRIPTOR.pool.AddSerializedFile(file.serialized_pb)
+    return open_inference.DESCRIPTOR.pool
 
 
 def _handler(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Any:

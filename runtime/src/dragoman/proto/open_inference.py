@@ -9,14 +9,13 @@ from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
-POOL = descriptor_pool.DescriptorPool()
-
 
 def _described() -> Any:
+    pool = descriptor_pool.DescriptorPool()
     described = descriptor_pb2.FileDescriptorSet.FromString((files(__package__) / "open_inference.binpb").read_bytes())
     for file in described.file:
-        POOL.AddSerializedFile(file.SerializeToString())
-    return POOL.FindFileByName("open_inference.proto")
+        pool.AddSerializedFile(file.SerializeToString())
+    return pool.FindFileByName("open_inference.proto")
 
 
 DESCRIPTOR = _described()
