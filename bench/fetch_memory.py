@@ -17,8 +17,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from dragoman.storage.request import Request
 from tests.servers.s3 import versitygw
+
+from dragoman.storage.request import Request
 
 BOUND_MIB = 96
 MIB = 1024 * 1024
@@ -33,10 +34,8 @@ def main(gib: float = 2) -> int:
         cache = Path(work) / "cache"
         idle, _ = peak_mib(Request.of(server.put("one", b"1"), options=server.options, cache=cache))
         peak, seconds = peak_mib(Request.of(server.uri("large.bin"), options=server.options, cache=cache))
-    print(
-        f"idle child {idle:.1f} MiB, fetching {gib:g} GiB {peak:.1f} MiB: {peak - idle:.1f} MiB over idle (bound {BOUND_MIB}), {seconds:.1f} s"
-    )
-    print(f"{gib * 1024 / seconds:.0f} MiB/s")
+    print(f"fetching {gib:g} GiB: {peak:.1f} MiB at the peak, an idle child {idle:.1f}: {peak - idle:.1f} over (bound {BOUND_MIB})")
+    print(f"{seconds:.1f} s, {gib * 1024 / seconds:.0f} MiB/s")
     return int(peak - idle > BOUND_MIB)
 
 

@@ -45,9 +45,12 @@ def kind_of(path: Path, name: str) -> str | None:
     return kind
 
 
-def unpack(path: Path, kind: str, into: Path, name: str, bounds: Bounds) -> list[str]:
-    """Unpacks into an existing, empty folder; gives the files' names. Raises `UnsupportedFormat`, `ModelLoadFailed`, `OSError`."""
-    unpacker = _Unpacker(into, name, bounds)
+def unpack(path: Path, kind: str, into: Path, name: str, bounds: Bounds, moving: Callable[[], None] = lambda: None) -> list[str]:
+    """Unpacks into an existing, empty folder; gives the files' names. `moving` is called again and again while it goes on.
+
+    Raises `UnsupportedFormat`, `ModelLoadFailed`, `OSError`.
+    """
+    unpacker = _Unpacker(into, name, bounds, moving)
     try:
         _READERS[kind](path, unpacker)
     except UnsupportedFormat:
@@ -62,19 +65,20 @@ def unpack(path: Path, kind: str, into: Path, name: str, bounds: Bounds) -> list
 class _Unpacker:
     """Writes one file after the other, within bounds."""
 
-    def __init__(self, into: Path, name: str, bounds: Bounds) -> None:
+    def __init__(self, into: Path, name: str, bounds: Bounds, moving: Callable[[], None]) -> None:
         self.names: set[str] = set()
         self._into = into
-        self._archive = name
+        self.archive = name
         self._bounds = bounds
+        self._moving = moving
         self._bytes = 0
         self._entries = 0
 
     def refuse(self, entry: str, why: str) -> UnsupportedFormat:
-        return UnsupportedFormat(f"{self._archive}: {entry!r} {why}; pack only the model's own files")
+        return UnsupportedFormat(f"{self.archive}: {entry!r} {why}; pack only the model's own files")
 
     def add(self, entry: str, size: int, content: IO[bytes]) -> None:
-        name = relative_name(entry, self._archive)
+        name = relative_name(entry, self.archive)
         if name.startswith("__MACOSX/"):  # what macOS adds beside the files
             return
         if name in self.names:
@@ -95,21 +99,22 @@ class _Unpacker:
                 view = memoryview(chunk)
                 while view:
                     view = view[target.write(view) :]
+                self._moving()
         if written != size:
-            raise ModelLoadFailed(f"{self._archive}: {entry!r} ends too soon; pack and upload the archive again")
+            raise ModelLoadFailed(f"{self.archive}: {entry!r} ends too soon; pack and upload the archive again")
         self.names.add(name)
 
     def saw_entry(self) -> None:
         """Files, folders and whatever else: a small archive can name millions."""
         self._entries += 1
         if self._entries > self._bounds.files:
-            raise UnsupportedFormat(f"{self._archive}: holds more than {self._bounds.files} files and folders; pack only the model's own")
+            raise UnsupportedFormat(f"{self.archive}: holds more than {self._bounds.files} files and folders; pack only the model's own")
 
     def count(self, size: int) -> None:
         self._bytes += size
         if size < 0 or self._bytes > self._bounds.unpacked_bytes:
             raise UnsupportedFormat(
-                f"{self._archive}: unpacks to more than {self._bounds.unpacked_bytes} bytes; put the model's folder into storage instead"
+                f"{self.archive}: unpacks to more than {self._bounds.unpacked_bytes} bytes; put the model's folder into storage instead"
             )
 
 
@@ -161,11 +166,9 @@ def _is_skops(path: Path) -> bool:
 def _read_tar(path: Path, unpacker: _Unpacker) -> None:
     import tarfile
 
-    with (
-        path.open("rb") as file,
-        _tar_stream(path, file) as stream,
-        tarfile.open(fileobj=cast(IO[bytes], _Bounded(stream)), mode="r:") as archive,
-    ):
+    with path.open("rb") as file, _tar_stream(path, file) as stream:
+        blocks = _Blocks(stream, unpacker.archive)
+        archive = tarfile.open(fileobj=cast(IO[bytes], blocks), mode="r:")  # noqa: SIM115  there is nothing to close
         while (member := archive.next()) is not None:
             unpacker.saw_entry()
             if member.issym() or member.islnk():
@@ -175,6 +178,8 @@ def _read_tar(path: Path, unpacker: _Unpacker) -> None:
             if member.isreg():
                 unpacker.add(member.name, member.size, _content(archive, member))
             archive.members.clear()  # type: ignore[attr-defined]  # or it remembers every one
+        if blocks.last != bytes(_BLOCK):  # tarfile takes a damaged header, or none, for the end
+            raise tarfile.ReadError("it ends too soon, or a header in it is not one")
         while padding := len(stream.read(CHUNK_BYTES)):  # to the end, where gzip's own checksum stands
             unpacker.count(padding)
 
@@ -197,18 +202,21 @@ def _tar_stream(path: Path, file: IO[bytes]) -> Iterator[Any]:
         yield unzipped
 
 
-class _Bounded:
+class _Blocks:
     """A stream that refuses to give a huge piece at once: tarfile reads a member's extended header whole, however long it says it is."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self.last = b""  # what was read last
+        self._name = name
         self._stream = stream
         self.seek = stream.seek
         self.tell = stream.tell
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= _HEADER_BYTES:
-            raise UnsupportedFormat(f"the archive has a header of {size} bytes; pack only the model's own files")
-        return self._stream.read(size)
+            raise UnsupportedFormat(f"{self._name}: the archive has a header of {size} bytes; pack only the model's own files")
+        self.last = self._stream.read(size)
+        return self.last
 
 
 def _read_zip(path: Path, unpacker: _Unpacker) -> None:

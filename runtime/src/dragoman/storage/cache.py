@@ -189,14 +189,16 @@ class Cache:
 
     @contextlib.contextmanager
     def turn(self, key: str, waiting: Callable[[str], None]) -> Iterator[Lock]:
-        """One process at a time for one key. Whoever waits is told, again and again, what the other last wrote into the lock."""
+        """One process at a time for one key. Whoever waits is told what the other writes into the lock."""
         path = self._root / "turns" / key
-        pause = 0.02
+        pause, told = 0.02, ""
         with self.writing():
             lock = _current(path)
         while lock is None:
-            with contextlib.suppress(OSError):
-                waiting(path.read_text())
+            said = _read_text(path)
+            if said and said != told:
+                told = said
+                waiting(said)
             time.sleep(pause)
             pause = min(2 * pause, 0.5)
             with self.writing():
@@ -302,10 +304,17 @@ def _stored_bytes(files: Path) -> int:
     return sum(found.values())
 
 
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, ValueError):
+        return ""
+
+
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError):
+        found = json.loads(_read_text(path))
+    except ValueError:
         return None
     return found if isinstance(found, dict) else None
 

@@ -7,6 +7,7 @@ import contextlib
 import json
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ async def fetch_in_child(request: Request, on_event: OnEvent) -> Fetched:
     try:
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-P", "-m", "dragoman.storage.fetcher",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, limit=_LINE_BYTES,
+            stdin=PIPE, stdout=PIPE, stderr=PIPE, limit=_LINE_BYTES, process_group=0,
         )  # fmt: skip
     except OSError as error:
         raise StorageUnavailable(f"{redacted(request.uri)}: the process that fetches it could not be started: {error}") from error

@@ -24,12 +24,13 @@ class Changed(Exception):
     """What is being fetched is not what it was when the fetch began."""
 
 
+_WEB = "renew a signed URL, or give user and password as https://user:password@host/path"
 _CREDENTIALS = {
     "s3": "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE (with the extra dragoman[s3])",
     "gs": "set GOOGLE_APPLICATION_CREDENTIALS to a key file, or run `gcloud auth application-default login`",
     "az": "set AZURE_STORAGE_ACCOUNT with AZURE_STORAGE_KEY or AZURE_STORAGE_SAS_TOKEN, or AZURE_USE_AZURE_CLI=true after `az login`",
-    "http": "put user and password into the URL",
-    "https": "put user and password into the URL",
+    "http": _WEB,
+    "https": _WEB,
 }
 _PUBLIC = '; for what is public, set the storage option skip_signature: "true"'
 _METADATA = ("169.254.", "metadata.google.internal", "/computeMetadata/", "/latest/api/token", "/metadata/identity")
@@ -81,7 +82,10 @@ def no_credentials(location: Location) -> AccessDenied:
 
 def _denied(location: Location, text: str) -> AccessDenied:
     public = "" if location.scheme in ("http", "https") else _PUBLIC
-    return AccessDenied(f"{location.uri}: access denied{_said(text)}; {_CREDENTIALS[location.scheme]}{public}")
+    unlisted = (
+        " (or it is not there, and they may not list the bucket)" if location.scheme == "s3" and _code(text) == "AccessDenied" else ""
+    )
+    return AccessDenied(f"{location.uri}: access denied{_said(text)}{unlisted}; {_CREDENTIALS[location.scheme]}{public}")
 
 
 def _permanent(text: str, kind: str, status: int | None, location: Location) -> ServeError | None:

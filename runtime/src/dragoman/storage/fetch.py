@@ -31,7 +31,7 @@ def fetch(request: Request, on_event: OnEvent = lambda event: None) -> Fetched:
     held = cache.take(request.digest, name) if request.digest else None
     if held is None:
         key = _key(location, request)
-        with cache.turn(request.digest or key, lambda said: _relay(said, on_event)) as turn:
+        with cache.turn((request.digest or key).removeprefix(PREFIX), lambda said: _relay(said, on_event)) as turn:
             held = cache.take(request.digest, name) if request.digest else None  # another process may just have fetched it
 
             def tell(event: Event) -> None:
@@ -85,11 +85,11 @@ def _read(request: Request, location: Location, name: str, cache: Cache, source:
                 "check that the right model was uploaded, or pin the one that `dragoman digest` prints for the file you trust"
             )
         with cache.writing():
-            entry = _unpacked(draft, location, name, listing, request) if listing.single else _folder_entry(listing)
+            entry = _unpacked(draft, location, name, listing, request, report) if listing.single else _folder_entry(listing)
             return cache.publish(draft, digest, name, entry)
 
 
-def _unpacked(draft: Draft, location: Location, name: str, listing: Listing, request: Request) -> Entry:
+def _unpacked(draft: Draft, location: Location, name: str, listing: Listing, request: Request, report: Report) -> Entry:
     """The entry of a single file; where that is an archive, its content takes its place."""
     from dragoman.storage.archive import kind_of, unpack
 
@@ -98,7 +98,7 @@ def _unpacked(draft: Draft, location: Location, name: str, listing: Listing, req
     if kind is None:
         return Entry("file", listing.bytes, listing.bytes, "")
     packed = file.rename(draft.path / "packed")
-    names = unpack(packed, kind, draft.files, location.uri, request.bounds)
+    names = unpack(packed, kind, draft.files, location.uri, request.bounds, report.flush)
     packed.unlink()
     return Entry("archive", listing.bytes, sum((draft.files / n).stat().st_size for n in names), _only_folder(names))
 

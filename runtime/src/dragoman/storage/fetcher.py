@@ -55,8 +55,9 @@ def _request(line: str) -> Request:
 
 if __name__ == "__main__":
     try:
-        code = main(sys.stdin, sys.stdout)
-        sys.stdout.flush()
+        with os.fdopen(os.dup(1), "w", encoding="utf-8") as events:
+            os.dup2(2, 1)  # what a library prints is no event
+            code = main(sys.stdin, events)
     except BrokenPipeError:  # whoever asked has gone
         code = 1
     os._exit(code)  # without waiting for streams that are stuck in a read

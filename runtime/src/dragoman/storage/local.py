@@ -62,13 +62,15 @@ class Local:
         except FileNotFoundError:
             raise Changed from None
         with source, target.open("xb", buffering=0) as sink:
+            before = _version(os.fstat(source.fileno()))
             if _clone(source.fileno(), sink.fileno()):
                 digest = file_digest(target)
                 self._report.add(wanted.size)
             else:
                 digest = self._stream(source.fileno(), sink.fileno())
-            if _version(os.fstat(source.fileno())) != _version(Path(wanted.key).stat()) or sink.seek(0, os.SEEK_END) != wanted.size:
-                raise Changed
+            written = sink.seek(0, os.SEEK_END)
+        if not before == _version_at(Path(wanted.key)) == (wanted.version or before) or written != wanted.size:
+            raise Changed
         return digest
 
     def _stream(self, source: int, sink: int) -> str:
@@ -92,6 +94,13 @@ def _object(name: str, path: Path) -> Object:
 
 def _version(found: os.stat_result) -> str:
     return f"{found.st_dev}-{found.st_ino}-{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}"
+
+
+def _version_at(path: Path) -> str | None:
+    try:
+        return _version(path.stat())
+    except OSError:
+        return None
 
 
 def _clone(source: int, sink: int) -> bool:

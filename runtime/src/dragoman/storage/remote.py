@@ -126,7 +126,7 @@ class Remote:
             with work.changed:
                 while not part.done and work.error is None:
                     work.changed.wait(_WAIT_SECONDS)
-                    self._report.flush()
+                    self._report.flush_news()
                 if work.error is not None:
                     raise work.error
             with part.path.open("rb", buffering=0) as file:
@@ -135,7 +135,7 @@ class Remote:
                 while left and (count := file.readinto(buffer[:left])):
                     digest.update(buffer[:count])
                     left -= count
-            self._report.flush()
+                    self._report.flush()
         return digest.hexdigest()
 
     def _stream(self, work: _Work) -> None:
@@ -176,6 +176,7 @@ class Remote:
                         self._report.add(part.start - at)
                         at = part.start
                     work.stopped.wait(self._pause(failed, cause))
+            _to_disk(sink, part.end - part.start)
         finally:
             os.close(sink)
 
@@ -258,6 +259,12 @@ def _asked(ask: Callable[[], T], location: Location) -> T:
         raise
     except BaseException as error:
         raise failure(error, location) from error
+
+
+def _to_disk(sink: int, count: int) -> None:
+    """Writes out what a large part left in the page cache, so that publishing need not wait, nor a container's memory fill with it."""
+    if count >= CHUNK_BYTES:
+        os.fsync(sink)
 
 
 def _require_whole(at: int, part: _Part) -> None:

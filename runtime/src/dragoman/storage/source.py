@@ -15,6 +15,7 @@ from dragoman.storage.request import OnEvent, Progress, Warned
 
 SETTLED_SECONDS = 2.0  # a time of change younger than this may be shared by a later change
 _INTERVAL_SECONDS = 0.2
+_AGAIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -87,10 +88,17 @@ class Report:
             if not self._warnings or self._warnings[-1] != message:
                 self._warnings.append(message)
 
+    def flush_news(self) -> None:
+        """As `flush`, by who only waits: the same numbers again would hide a stall."""
+        if self._warnings or (self._bytes, self.total_bytes) != self._told:
+            self.flush()
+
     def flush(self, *, final: bool = False) -> None:
+        """Called by work that moves on: checking and unpacking tell the same numbers again, now and then, to show that it does."""
         while self._warnings:
             self.on_event(Warned(self._warnings.popleft()))
         now, state = self.clock(), (self._bytes, self.total_bytes)
-        if state != self._told and (final or now - self._told_at >= _INTERVAL_SECONDS):
+        wait = _AGAIN_SECONDS if state == self._told else 0 if final else _INTERVAL_SECONDS
+        if now - self._told_at >= wait:
             self._told, self._told_at = state, now
             self.on_event(Progress(*state))
