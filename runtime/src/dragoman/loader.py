@@ -58,6 +58,7 @@ def run(boot: Boot, channel: socket.socket, sockets: Sockets, heartbeats: Heartb
     signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     set_threads(boot.settings.workers)
+    gc.disable()  # collecting again and again while importing and loading is a tenth of the start; once before the fork is enough
     warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)  # the canary proves it
     loader = Loader(boot, LineChannel(channel), sockets, heartbeats, (wakeup, woken))
     import dragoman.worker  # noqa: F401  what workers need, while the model is still being fetched

@@ -70,8 +70,8 @@ async def _serve(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeat
     servers = [HttpServer(build_app(models, worker), sockets.listener), *_grpc(models, worker, sockets)]
     for outcome in outcomes.values():
         _warm_up(outcome)
-    gc.collect()
-    gc.freeze()
+    gc.freeze()  # what serving needs for ever; the collector looks only at what requests make
+    gc.enable()
     for server in servers:
         await server.start()
     slot.ready(True)
