@@ -1,7 +1,5 @@
 """Trains the iris classifier: which of three species a flower is, from four lengths in centimetres."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import joblib
@@ -10,15 +8,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from dragoman.storage.digest import digest_of
 
-def main(folder: Path = Path(__file__).parent) -> None:
+HERE = Path(__file__).parent
+
+
+def train(folder: Path = HERE) -> str:
+    """Writes model.joblib to the folder; gives its digest."""
     measurements, species = load_iris(return_X_y=True, as_frame=True)
     measurements.columns = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000)).fit(measurements, species)
-    target = folder / "model.joblib"
-    joblib.dump(model, target)
-    print(target)
+    joblib.dump(model, folder / "model.joblib")
+    return digest_of(folder / "model.joblib")
 
 
 if __name__ == "__main__":
-    main()
+    print(train())

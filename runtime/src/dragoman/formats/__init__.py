@@ -49,7 +49,7 @@ def load(
 
     `pinned`: the manifest has a digest, and these bytes have it. `inputs` and `outputs` (target, classes) are `spec.model`'s.
     Raises a `ServeError`: `UnsupportedFormat`, `PolicyViolation` (before anything is imported), `MissingLibrary`, `ModelLoadFailed`,
-    `SignatureMismatch`. Call it under `threadpool_limits(1, "openmp")` where workers will be forked.
+    `SignatureMismatch`. It starts no OpenMP threads, so that the process can be forked.
     """
     found = detect(files, declared)
     allow(found, policy, pinned=pinned)

@@ -70,7 +70,7 @@ def learn(estimator: Any, flow: Flow) -> Flow:
     if estimator is None:
         return flow
     name = sklearn_name(estimator)
-    inner = _INNER.get(name or "")
+    inner = INNER.get(name or "")
     if inner is not None:
         parts = [learn(part, flow) for part in inner(estimator)]
         return parts[0] if len(parts) == 1 else Flow([c for p in parts for c in p.columns], aligned=False)
@@ -278,7 +278,8 @@ _STEPS: dict[str, _Step] = {
     **_steps(_hist_gradient_boosting, "HistGradientBoostingClassifier HistGradientBoostingRegressor"),
 }
 
-_INNER: dict[str, _Inner] = {
+# what a meta-estimator hands its rows on to, as they are
+INNER: dict[str, _Inner] = {
     **_inner(lambda m: [m.best_estimator_], "GridSearchCV RandomizedSearchCV HalvingGridSearchCV HalvingRandomSearchCV"),
     **_inner(lambda m: [m.estimator_], "TunedThresholdClassifierCV FixedThresholdClassifier SelfTrainingClassifier"),
     **_inner(

@@ -23,7 +23,7 @@ def feed_of(model: Any, parts: Sequence[Any]) -> Feed:
     if not all(_needs_no_names(part) for part in parts):
         return as_frame
     for part in parts:
-        vars(part).pop("feature_names_in_", None)
+        getattr(part, "__dict__", {}).pop("feature_names_in_", None)
     return as_array
 
 
@@ -35,7 +35,8 @@ def _needs_no_names(part: Any) -> bool:
         return False
     if any(_by_name(columns) for _, _, columns in getattr(part, "transformers_", ())):
         return False
-    return getattr(part, "is_categorical_", None) is None
+    categorical = getattr(part, "is_categorical_", None)
+    return categorical is None or not any(categorical)
 
 
 def _by_name(columns: Any) -> bool:

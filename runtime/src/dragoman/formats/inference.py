@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from dragoman.formats.estimators import sklearn_name
-from dragoman.formats.features import Feature, Flow, learn
+from dragoman.formats.features import INNER, Feature, Flow, learn
 from dragoman.signature import Field, Output, Signature
 
 METHODS = ("predict", "predict_proba", "decision_function", "score_samples", "transform")
+_COUNTING = frozenset(["clusterer", "outlier_detector", "density_estimator"])  # they answer with the number of a cluster, or 1 and -1
 _TEXT_VECTORIZERS = frozenset(["CountVectorizer", "TfidfVectorizer", "HashingVectorizer"])
 
 
@@ -36,9 +37,12 @@ def infer(model: Any) -> Signature:
 
 
 def names_of(model: Any) -> tuple[str, ...] | None:
-    """`feature_names_in_`, where the model was fitted on named columns."""
+    """`feature_names_in_`, of the model or of what it hands its rows on to, where that was fitted on named columns."""
     names = getattr(model, "feature_names_in_", None)
-    return None if names is None else tuple(str(name) for name in names)
+    if names is not None:
+        return tuple(str(name) for name in names)
+    inner = INNER.get(sklearn_name(model) or "")
+    return next((found for part in inner(model) if (found := names_of(part)) is not None), None) if inner is not None else None
 
 
 def classes_of(model: Any) -> tuple[Any, ...] | None:
@@ -68,15 +72,23 @@ def _inputs(model: Any) -> tuple[tuple[Field, ...], bool, bool]:
 
 
 def _output(model: Any, name: str, classes: tuple[Any, ...] | None) -> Output:
+    """What can be told without an answer; a probe tells the rest."""
     if name == "predict" and classes:
-        kind = output_type(np.asarray(model.classes_).dtype, classes)
         dtype = np.asarray(model.classes_).dtype
-        return Output(name=name, type=kind, dtype=None if dtype.kind in "OUS" else dtype.name)
+        return Output(name=name, type=output_type(dtype, classes), dtype=None if dtype.kind in "OUS" else dtype.name)
+    if name == "predict" and _estimator_type(model) in _COUNTING:
+        return Output(name=name, type="integer")
     if name == "predict_proba" and classes:
         return Output(name=name, width=len(classes))
-    if name == "transform":
-        return Output(name=name, width=-1)
-    return Output(name=name)
+    several = name == "transform" or (name == "decision_function" and classes is not None and len(classes) > 2)
+    return Output(name=name, width=-1 if several else None)
+
+
+def _estimator_type(model: Any) -> str | None:
+    try:
+        return str(model.__sklearn_tags__().estimator_type)
+    except AttributeError:  # before scikit-learn 1.6, or not in its shape
+        return getattr(model, "_estimator_type", None)
 
 
 def output_type(dtype: np.dtype[Any], values: Any = ()) -> Any:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from dragoman.errors import MissingLibrary
+from dragoman.errors import MissingLibrary, ModelLoadFailed, ServeError
 
 # the extra that brings a top-level package, and the name it is installed by
 _EXTRAS = {
@@ -29,16 +29,23 @@ def require(package: str, what: str) -> Any:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         raise missing(error, what) from error
+    except (ImportError, OSError) as error:  # there, but a shared library that it needs is not
+        raise MissingLibrary(f"{what} needs {display_name(package)}, which cannot be imported: {' '.join(str(error).split())}") from error
 
 
-def missing(error: ModuleNotFoundError, what: str) -> MissingLibrary:
-    """The error that says which package `what` needs, and how to install it."""
-    package = (error.name or "").partition(".")[0]
-    extra, name = _EXTRAS.get(package, (None, package))
-    if extra is not None:
-        return MissingLibrary(f"{what} needs {name}, which is not installed: pip install 'dragoman[{extra}]'")
+def missing(error: ModuleNotFoundError, what: str) -> ServeError:
+    """The error that says which package `what` needs, and how to install it; or that an installed one lacks the module it names."""
+    name = error.name or ""
+    package = name.partition(".")[0]
     if not package:
         return MissingLibrary(f"{what} needs a package that is not installed: {error}")
+    if package in sys.modules and package != name:
+        versions = versions_of([package])
+        here = " ".join(*versions.items()) if versions else package
+        return ModelLoadFailed(f"{what} names {name}, which {here} does not have: it was saved with another version")
+    extra, installed_as = _EXTRAS.get(package, (None, package))
+    if extra is not None:
+        return MissingLibrary(f"{what} needs {installed_as}, which is not installed: pip install 'dragoman[{extra}]'")
     return MissingLibrary(f"{what} needs the Python package {package!r}, which is not installed here: install it beside dragoman")
 
 

@@ -10,13 +10,14 @@ import io
 import lzma
 import pickletools
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 _MAX_OPCODES = 20_000
 _MAX_HEAD_BYTES = 1024 * 1024  # after decompression
+_PROSE_OPCODES = 50
 _NEWEST_PROTOCOL = 5
 
 # joblib's compressors (and gzip, bzip2 and xz as the tools of those names write them), by their first bytes
@@ -61,28 +62,31 @@ def read_pickle(head: bytes) -> Pickle | None:
 
 def _scan(head: bytes) -> Pickle | None:
     binary = len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= _NEWEST_PROTOCOL
-    names = list(_globals(head))
-    if not binary and not names:  # protocols 0 and 1 have no magic: only a name tells them from text
+    opcodes = list(islice(_opcodes(head), _MAX_OPCODES))
+    if not binary and not _is_text_pickle(opcodes):
         return None
-    root = next((name for name in names if name not in _RECONSTRUCTORS), None)
-    return Pickle(root, frozenset(names))
+    names = list(_globals(opcodes))
+    return Pickle(next((name for name in names if name not in _RECONSTRUCTORS), None), frozenset(names))
 
 
-def _globals(head: bytes) -> Iterator[str]:
-    """The globals in the order in which the opcodes name them, until the head ends or stops being a pickle (joblib puts arrays between)."""
+def _is_text_pickle(opcodes: Sequence[tuple[str, Any]]) -> bool:
+    """Protocols 0 and 1 have no magic, and prose may begin as they do: but it does not go on for long."""
+    return len(opcodes) >= _PROSE_OPCODES or (len(opcodes) > 1 and opcodes[-1][0] == "STOP")
+
+
+def _globals(opcodes: Sequence[tuple[str, Any]]) -> Iterator[str]:
+    """The globals, in the order in which the opcodes name them."""
     recent: list[str | None] = []
     memo: dict[int, str | None] = {}
-    for opcode, argument in islice(_opcodes(head), _MAX_OPCODES):
-        if opcode in _STRINGS:
-            recent.append(argument)
-        elif opcode == "MEMOIZE":
+    for opcode, argument in opcodes:
+        if opcode == "MEMOIZE":
             memo[len(memo)] = recent[-1] if recent else None
-            continue
         elif opcode in ("BINPUT", "LONG_BINPUT", "PUT"):
             memo[int(argument)] = recent[-1] if recent else None
-            continue
         elif opcode in ("BINGET", "LONG_BINGET", "GET"):
             recent.append(memo.get(int(argument)))
+        elif opcode in _STRINGS:
+            recent.append(argument)
         elif opcode in ("GLOBAL", "INST"):
             yield str(argument).replace(" ", ".")
             recent.append(None)
@@ -97,6 +101,7 @@ def _globals(head: bytes) -> Iterator[str]:
 
 
 def _opcodes(head: bytes) -> Iterator[tuple[str, Any]]:
+    """Until the head ends, or stops being a pickle: joblib puts arrays between."""
     try:
         for opcode, argument, _ in pickletools.genops(io.BytesIO(head)):
             yield opcode.name, argument

@@ -44,7 +44,7 @@ def _model_classes(path: Path) -> list[str]:
         return []
     try:
         tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, RecursionError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last is what CPython says of deep nesting
         return []
     bases = _names_of_model(tree)
     found = []

@@ -35,9 +35,9 @@ MultinomialNB ComplementNB BernoulliNB CategoricalNB DecisionTreeClassifier Deci
 ExtraTreeRegressor RandomForestClassifier RandomForestRegressor ExtraTreesClassifier ExtraTreesRegressor RandomTreesEmbedding
 GradientBoostingClassifier GradientBoostingRegressor HistGradientBoostingClassifier HistGradientBoostingRegressor _BinMapper
 IsolationForest MLPClassifier MLPRegressor BernoulliRBM GaussianProcessClassifier GaussianProcessRegressor
-_BinaryGaussianProcessClassifierLaplace IsotonicRegression KMeans MiniBatchKMeans BisectingKMeans Birch MeanShift
-AffinityPropagation FeatureAgglomeration GaussianMixture BayesianGaussianMixture EllipticEnvelope EmpiricalCovariance MinCovDet
-DummyRegressor DummyClassifier
+_BinaryGaussianProcessClassifierLaplace IsotonicRegression LabelPropagation LabelSpreading KMeans MiniBatchKMeans BisectingKMeans
+Birch MeanShift AffinityPropagation FeatureAgglomeration GaussianMixture BayesianGaussianMixture EllipticEnvelope
+EmpiricalCovariance MinCovDet DummyRegressor DummyClassifier Tree TreePredictor
 """
 _ROW_WISE = {
     "sklearn": frozenset(_SKLEARN.split()),
@@ -59,6 +59,8 @@ def own_functions(part: Any) -> list[str]:
 
 def _row_wise(part: Any) -> bool:
     name = type(part).__name__
+    if type(part).__module__.startswith("sklearn._loss"):
+        return True
     if name not in _ROW_WISE.get(package_of(part), ()):
         return False
     if name == "DummyClassifier" and part.strategy in _RANDOM_ANSWERS:

@@ -58,7 +58,11 @@ def _missing(value: Any) -> bool:
 
 def _field(name: str, values: list[Any]) -> Field:
     present = [v for v in values if v is not None]
-    return Field(name=name, type=_type(name, present), nullable=len(present) < len(values), example=present[0] if present else None)
+    return Field(name=name, type=_type(name, present), nullable=len(present) < len(values), example=_short(present[0]) if present else None)
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.6g}") if isinstance(value, float) else value
 
 
 def _type(name: str, values: list[Any]) -> FieldType:

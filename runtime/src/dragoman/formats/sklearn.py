@@ -91,5 +91,5 @@ def signature_of_booster(booster: Any) -> Signature:
 
 def _bound_threads(part: Any, threads: int) -> None:
     """An estimator fitted with `n_jobs=-1` would start as many threads as the node has cores, for each request."""
-    if isinstance(getattr(part, "n_jobs", None), int) and "n_jobs" in vars(part) and hasattr(part, "get_params"):
+    if isinstance(getattr(part, "__dict__", {}).get("n_jobs"), int) and hasattr(part, "get_params"):
         part.n_jobs = threads
