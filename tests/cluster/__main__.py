@@ -6,9 +6,10 @@ import argparse
 import sys
 
 from tests.cluster.binaries import BUILT
-from tests.cluster.cluster import end_cluster, running, start_cluster
+from tests.cluster.cluster import running, start_cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.place import Place, places
+from tests.cluster.remains import end_cluster
 
 
 def main() -> None:

@@ -27,6 +27,8 @@ DEBIAN = {  # command: package
     "nsenter": "util-linux",
     "ip": "iproute2",
     "sysctl": "procps",
+    "umount": "mount",
+    "ctr": "containerd",
     "gcc": "gcc",
 }
 

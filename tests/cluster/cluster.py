@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -18,9 +16,11 @@ from tests.cluster import process
 from tests.cluster.binaries import BUILT, built, missing
 from tests.cluster.controlplane import API_SERVER, is_ready, start_control_plane
 from tests.cluster.errors import ClusterError
-from tests.cluster.network import in_namespace
-from tests.cluster.place import Place, places
-from tests.cluster.process import inside, started_at
+from tests.cluster.network import in_namespace, make_namespace
+from tests.cluster.node import start_node
+from tests.cluster.place import Place
+from tests.cluster.process import inside
+from tests.cluster.remains import end_cluster, note_owner, remove_stale
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Cluster:
 
 
 def start_cluster(place: Place, *, control_plane_only: bool = False, owner: int = 0) -> Cluster:
-    """Starts it and waits until it is ready. `owner` is the process it belongs to, 0 for nobody: when that has ended, the next run cleans up."""
+    """Starts it and waits until it is ready. `owner`: the process it belongs to; when that is gone, the next run cleans up. 0: nobody's."""
     absent = missing(node=not control_plane_only)
     if absent:
         raise ClusterError("this machine lacks what a cluster is made of:\n  " + "\n  ".join(absent))
@@ -97,30 +97,17 @@ def start_cluster(place: Place, *, control_plane_only: bool = False, owner: int 
             f"cluster {place.name} exists already ({place.state}): end it with `python -m tests.cluster down --name {place.name}`"
         )
     place.state.mkdir(mode=0o755)
-    (place.state / "owner.json").write_text(json.dumps({"pid": owner, "started": started_at(owner) if owner else 0}), encoding="utf-8")
+    note_owner(place, owner)
     try:
-        start_control_plane(place, scheduler=not control_plane_only)
+        if control_plane_only:
+            start_control_plane(place, scheduler=False)
+        else:
+            make_namespace(place)
+            start_node(place, start_control_plane(place, scheduler=True))
     except BaseException:
         end_cluster(place)
         raise
     return Cluster(place)
-
-
-def end_cluster(place: Place) -> None:
-    """Takes everything down that `place` has, in whatever state it is: processes by their records, namespace, files."""
-    for each in reversed(list(process.recorded(place))):  # kube-apiserver before etcd: the other way round it hangs
-        each.signal(signal.SIGKILL)  # etcd's data ends here: nobody has to be patient
-        each.ended(10)
-    shutil.rmtree(place.state, ignore_errors=True)
-
-
-def remove_stale() -> None:
-    """Cleans up after runs whose owner has ended without doing so."""
-    for place in places():
-        with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-            owner = json.loads((place.state / "owner.json").read_text(encoding="utf-8"))
-            if owner["pid"] and started_at(owner["pid"]) != owner["started"]:
-                end_cluster(place)
 
 
 def running(place: Place) -> bool:

@@ -25,7 +25,9 @@ CLONE_NEWNET = 0x40000000
 def make_namespace(place: Place) -> None:
     """A veth pair, both ends inside, carries the node's address and the default route: not every machine has dummy devices."""
     ip = debian("ip")
-    _run(ip, "netns", "add", place.netns.name)
+    namespace = _namespace(place)
+    _run(ip, "netns", "add", namespace.name)
+    place.netns.symlink_to(namespace)
     within: tuple[str | Path, ...] = (*inside(place), ip)
     _run(*within, "link", "set", "lo", "up")
     _run(*within, "link", "add", "node0", "type", "veth", "peer", "name", "node0peer")
@@ -37,8 +39,8 @@ def make_namespace(place: Place) -> None:
 
 
 def remove_namespace(place: Place) -> None:
-    if place.netns.exists():
-        _run(debian("ip"), "netns", "delete", place.netns.name)
+    if _namespace(place).exists():
+        _run(debian("ip"), "netns", "delete", _namespace(place).name)
 
 
 @contextmanager
@@ -53,6 +55,10 @@ def in_namespace(place: Place) -> Iterator[None]:
             yield
         finally:
             _set_namespace(own)
+
+
+def _namespace(place: Place) -> Path:
+    return Path("/run/netns") / f"dragoman-{place.name}"
 
 
 @contextmanager

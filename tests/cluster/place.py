@@ -34,8 +34,8 @@ class Place:
 
     @property
     def netns(self) -> Path:
-        """The network namespace that control plane, node and tests share."""
-        return Path("/run/netns") / f"dragoman-{self.name}"
+        """A link to the network namespace that control plane, node and tests share; absent when they are in this process's own."""
+        return self.state / "netns"
 
     @property
     def cgroup(self) -> str:

@@ -105,9 +105,9 @@ def restart(place: Place, name: str) -> Process:
     return start(place, name, process.command, process.env)
 
 
-def await_ready(process: Process, ready: Callable[[], bool], place: Place, within_seconds: float = 60) -> None:
+def await_ready(process: Process, ready: Callable[[], bool], place: Place, within_seconds: float = 60, pause_seconds: float = 0.05) -> None:
     """Waits until a component answers; says how its log ends if it does not."""
-    if eventually(lambda: ready() or not process.alive, within_seconds) and process.alive:
+    if eventually(lambda: ready() or not process.alive, within_seconds, pause_seconds) and process.alive:
         return
     state = "is not ready" if process.alive else "has ended"
     log = place.logs / f"{process.name}.log"
