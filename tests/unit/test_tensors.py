@@ -54,6 +54,11 @@ def test_json_values_round_trip(typed: tuple[str, np.ndarray[Any, Any]]) -> None
         np.testing.assert_array_equal(tensor_of_values("x", datatype, array.shape, nested).array, array)
 
 
+def test_integers_on_both_sides_of_the_signed_range_stay_exact() -> None:
+    values = [1, 2**63, 2**64 - 1]
+    assert tensor_of_values("x", "UINT64", [3], values).array.tolist() == values
+
+
 @given(hnp.arrays(np.uint16, st.integers(1, 20)))
 def test_bf16_is_the_upper_half_of_a_float32(bits: np.ndarray[Any, Any]) -> None:
     with np.errstate(invalid="ignore"):

@@ -117,10 +117,8 @@ def described_outputs(signature: Signature) -> list[dict[str, Any]]:
 
 
 def example_tensors(signature: Signature) -> list[Tensor]:
-    """The signature's example row as the tensors that `described_inputs` describes."""
-    row = signature.example_row()
-    if not row:
-        return []
+    """The signature's example row as the tensors that `described_inputs` describes; a zero where nothing is known."""
+    row = signature.example_row() or {WHOLE: 0.0}
     described = described_inputs(signature)
     if described[0]["name"] == WHOLE and len(described[0]["shape"]) == 2:
         return [tensor_of_values(WHOLE, described[0]["datatype"], [1, len(row)], list(row.values()))]

@@ -56,8 +56,11 @@ def _integers(name: str, datatype: str, values: list[Any]) -> Array:
     bounds = np.iinfo(DATATYPES[datatype].array)
     array = np.asarray(values)
     if values and (array.dtype.kind not in "iu" or int(array.min()) < bounds.min or int(array.max()) > bounds.max):
-        at, value = next((i, v) for i, v in enumerate(values) if not bounds.min <= v <= bounds.max)
-        raise BadRequest(f"tensor {name!r}: element {at} does not fit {datatype}, got {shown(value)}")
+        # What numpy makes of integers on both sides of 2**63 is floats: then each value is looked at.
+        for at, value in enumerate(values):
+            if not bounds.min <= value <= bounds.max:
+                raise BadRequest(f"tensor {name!r}: element {at} does not fit {datatype}, got {shown(value)}")
+        return np.asarray(values, dtype=bounds.dtype)
     return array.astype(bounds.dtype)
 
 

@@ -151,7 +151,7 @@ _LISTING_PATH: dict[str, Any] = {
 def _example_request(model: Model) -> dict[str, Any]:
     signature = model.signature
     row = signature.example_row()
-    return {"instances": [row if signature.named and row else list(row.values())]}
+    return {"instances": [row if signature.named and row else list(row.values()) or [0.0]]}
 
 
 def _openapi(model: Model) -> Mapping[str, Any]:
@@ -181,6 +181,8 @@ def _openapi(model: Model) -> Mapping[str, Any]:
 def _operation(model: Model, verb: str, properties: Mapping[str, Any]) -> Mapping[str, Any]:
     signature = model.signature
     rows = [{"type": "array", "items": openapi.row_reference(model)}, {"type": "array", "items": openapi.values_schema(signature)}]
+    if len(signature.inputs) == 1:
+        rows.append({"type": "array", "items": openapi.field_schema(signature.inputs[0])})
     columns = {field.name: {"type": "array", "items": openapi.field_schema(field)} for field in signature.inputs}
     request = {
         "type": "object",
