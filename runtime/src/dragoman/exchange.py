@@ -9,16 +9,16 @@ import asyncio
 import itertools
 import logging
 import os
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
 from dragoman.admission import Admission
-from dragoman.asgi import TASK, Receive, Scope, Send
-from dragoman.body import ClientLeft, read_body
+from dragoman.asgi import BODY_ARRIVING, TASK, Receive, Scope, Send
+from dragoman.body import BodyLimit, ClientLeft, read_body
 from dragoman.dialects.dialect import Answer, Dialect, Predict, Reply, Request
 from dragoman.errors import CallError, ModelFailed, Overloaded
-from dragoman.manifest import Limits
 from dragoman.metrics import Metrics
 from dragoman.registry import ServedModel
 
@@ -36,15 +36,6 @@ class Worker:
         self.admission, self.metrics, self.access_log = admission, metrics, access_log
         self._durations: dict[tuple[str, str, int], Any] = {}
         self._rejected = metrics.requests_rejected
-        self._in_flight = metrics.requests_in_flight
-
-    def enter(self) -> None:
-        self.admission.enter()
-        self._in_flight.inc()
-
-    def leave(self) -> None:
-        self.admission.leave()
-        self._in_flight.dec()
 
     def observe(self, model: str, dialect: str, code: int, started: float, request: Request) -> None:
         """Count a finished request: once, whatever became of it."""
@@ -67,7 +58,7 @@ class PredictExchange:
 
     def __init__(self, dialect: Dialect, predict: Predict, model: ServedModel, worker: Worker) -> None:
         self._dialect, self._predict, self._model, self._worker = dialect, predict, model, worker
-        self._limit = model.limits.max_request_bytes
+        self._limit = BodyLimit(model.limits.max_request_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
@@ -77,9 +68,10 @@ class PredictExchange:
         deadline = started + model.limits.timeout_seconds
         entered = False
         try:
-            worker.enter()
+            worker.admission.enter()
             entered = True
-            request.body = await read_body(receive, request.headers, self._limit, deadline, worker.admission)
+            arriving = BODY_ARRIVING in scope
+            request.body = await read_body(receive, request.headers, self._limit, deadline, worker.admission, arriving=arriving)
             call = self._predict.decode(request)
             reply = self._predict.encode(request, call, await model.predict(call, deadline))
         except CallError as error:
@@ -93,8 +85,12 @@ class PredictExchange:
             reply = self._dialect.error(unexpected(error, request), request)
         finally:
             if entered:
-                worker.leave()
-        await send_reply(send, reply, request.request_id)
+                worker.admission.leave()
+        try:
+            await send_reply(send, reply, request.request_id)
+        except asyncio.CancelledError:  # the client left while it read
+            worker.observe(model.name, self._dialect.name, CLIENT_LEFT, started, request)
+            return
         worker.observe(model.name, self._dialect.name, reply.status, started, request)
 
 
@@ -107,10 +103,10 @@ class AnswerExchange:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.monotonic()
         request = request_of(scope)
-        deadline = started + _ANSWER_LIMITS.timeout_seconds
+        deadline = started + _ANSWER_SECONDS
         try:
             if request.method == "POST":
-                request.body = await read_body(receive, request.headers, _ANSWER_BODY_BYTES, deadline, self._worker.admission)
+                request.body = await read_body(receive, request.headers, _ANSWER_LIMIT, deadline, self._worker.admission)
             reply = self._answer.reply(request)
         except CallError as error:
             reply = self._dialect.error(error, request)
@@ -146,8 +142,8 @@ def request_id(headers: Mapping[str, str]) -> str:
     if given and len(given) <= 128 and given.isascii() and given.isprintable():
         return given
     trace = headers.get("traceparent")
-    if trace and len(trace) >= 55 and trace[2] == trace[35] == "-":
-        return trace[3:35]
+    if trace and (found := _TRACEPARENT.match(trace)):
+        return found[1]
     return f"{_own_prefix()}{next(_count):08x}"
 
 
@@ -167,5 +163,6 @@ def _own_prefix() -> str:
 
 
 _pid = 0
-_ANSWER_LIMITS = Limits()
-_ANSWER_BODY_BYTES = 1024 * 1024
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?![0-9a-f])")
+_ANSWER_SECONDS = 60.0
+_ANSWER_LIMIT = BodyLimit(1024 * 1024, "the limit of this path")

@@ -89,7 +89,7 @@ def _predicting(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Cal
         seen = _request(rpc, context)
         name, entered, code = "", False, 200
         try:
-            worker.enter()
+            worker.admission.enter()
             entered = True
             model = models[find(message).name]
             name = model.name
@@ -112,7 +112,7 @@ def _predicting(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Cal
             await _abort(context, unexpected(error, seen), seen)
         finally:
             if entered:
-                worker.leave()
+                worker.admission.leave()
             worker.observe(name, dialect, code, started, seen)
 
     return predict

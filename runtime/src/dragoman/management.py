@@ -12,12 +12,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from dragoman import metrics
+from dragoman.heartbeat import Heartbeats
 from dragoman.status import ServerStatus
 
 STALLED_SECONDS = 300.0  # a fetch that has not brought a byte for so long is not alive
 
 
-def management_app(status: ServerStatus, metrics_folder: Path) -> Starlette:
+def management_app(status: ServerStatus, heartbeats: Heartbeats, metrics_folder: Path) -> Starlette:
     async def livez(request: Request) -> Response:
         stalled = [m.name for m in status.models if m.state == "Fetching" and time.monotonic() - m.progressed > STALLED_SECONDS]
         if stalled:
@@ -30,6 +31,7 @@ def management_app(status: ServerStatus, metrics_folder: Path) -> Starlette:
         return PlainTextResponse(f"{'draining' if status.draining else status.phase}\n", 503)
 
     async def scrape(request: Request) -> Response:
+        metrics.metrics().requests_in_flight.set(heartbeats.in_flight())
         body, media_type = metrics.render(metrics_folder)
         return Response(body, headers={"content-type": media_type})
 

@@ -43,12 +43,6 @@ def identify(identity: str) -> None:
     _identity = identity
 
 
-def forget_gauges(folder: Path, identity: str) -> None:
-    """A process is gone: what it said of the present moment goes with it, what it counted stays."""
-    for file in folder.glob(f"gauge_live*_{identity}.db"):
-        file.unlink(missing_ok=True)
-
-
 def render(folder: Path) -> tuple[bytes, str]:
     """(body, content type) of a scrape: every process's numbers, summed."""
     from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -74,7 +68,7 @@ class Metrics:
             registry=r,
         )
         self.requests_in_flight: Gauge = Gauge(
-            "dragoman_requests_in_flight", "Requests being answered now.", registry=r, multiprocess_mode="livesum"
+            "dragoman_requests_in_flight", "Requests being answered now.", registry=r, multiprocess_mode="mostrecent"
         )
         self.predict_duration: Histogram = Histogram(
             "dragoman_predict_duration_seconds", "One call of the model, for all rows of a batch.", ("model",), buckets=_SECONDS, registry=r
@@ -91,14 +85,14 @@ class Metrics:
             "1 for each model that is loaded.",
             ("model", "revision", "digest", "format"),
             registry=r,
-            multiprocess_mode="livemax",
+            multiprocess_mode="mostrecent",
         )
         self.model_warnings: Gauge = Gauge(
             "dragoman_model_warnings",
             "Warnings about a loaded model (/status has their texts): saved with another version of its library, …",
             ("model",),
             registry=r,
-            multiprocess_mode="livemax",
+            multiprocess_mode="mostrecent",
         )
         self.worker_restarts: Counter = Counter(
             "dragoman_worker_restarts_total", "Workers that ended without being told to, and were replaced.", registry=r

@@ -142,7 +142,7 @@ class Supervisor:
         self._reports.setblocking(False)
         loop.add_reader(self._reports, self._on_report)
         self._listen_to_loader()
-        management = HttpServer(management_app(self.status, self._metrics_folder), self._management)
+        management = HttpServer(management_app(self.status, self._heartbeats, self._metrics_folder), self._management)
         try:
             await management.start()
         except OSError as error:
@@ -386,7 +386,6 @@ class Supervisor:
         was_ready, lived = worker.state == "Ready", time.monotonic() - worker.started
         worker.pid, worker.state = 0, "Ended"
         self._heartbeats.slot(worker.index).clear()
-        metrics.forget_gauges(self._metrics_folder, f"worker-{worker.index}")
         if self.status.draining or self._ended.done():
             return
         self._explain_end(worker, pid, status)
