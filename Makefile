@@ -35,7 +35,7 @@ serve: $(STAMP) examples/iris/model.joblib ## serve the iris example; prints URL
 lint: $(STAMP) ## ruff, mypy strict, import-linter
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy runtime/src $(wildcard operator/src) tests conftest.py tools bench
 	$(BIN)/lint-imports
 
 format: $(STAMP) ## let ruff put the code in shape
