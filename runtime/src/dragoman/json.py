@@ -31,7 +31,7 @@ def encode(value: Any) -> bytes:
     except TypeError:
         pass
     try:
-        return orjson.dumps(value, _plain, orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(_without_numpy(value), _plain, orjson.OPT_NON_STR_KEYS)
     except TypeError as error:
         raise ModelFailed(f"the model's answer cannot be written as JSON: {error.__cause__ or error}") from error
 
@@ -63,6 +63,15 @@ def plain_array(array: Array) -> Any:
     if kind == "V" and array.dtype.names is None and array.dtype.name != "void":  # bfloat16 and its like
         return array.astype(np.float64)
     return array.tolist()
+
+
+def _without_numpy(value: Any) -> Any:
+    """For what orjson refuses in the first place: arrays in foreign byte order, keys of numpy's types."""
+    if isinstance(value, Mapping):
+        return {key.item() if isinstance(key, np.generic) else key: _without_numpy(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_numpy(item) for item in value]
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _plain(value: Any) -> Any:
