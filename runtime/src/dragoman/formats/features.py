@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -52,28 +52,36 @@ class Feature:
         )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Flow:
     """The columns that reach a step: those that are still inputs, unchanged in kind.
 
     `aligned`: they are all the step's columns, in order, so that what it learned a column can be read off.
+    `filled`: those whose missing values an earlier step has dealt with.
     """
 
-    columns: list[Feature] = field(default_factory=list)
+    columns: Sequence[Feature] = ()
     aligned: bool = True
+    filled: frozenset[Feature] = frozenset()
+
+    def take_missing(self, takes: bool) -> None:
+        """The step that they reach takes missing values, or does not."""
+        for column in self.columns:
+            if column not in self.filled:
+                column.takes_missing(takes)
 
 
 def learn(estimator: Any, flow: Flow) -> Flow:
     """Tell the columns what this (fitted) estimator says of them; the columns that come out of it."""
     if isinstance(estimator, str):  # "passthrough" and "drop"
-        return Flow([]) if estimator == "drop" else flow
+        return Flow() if estimator == "drop" else flow
     if estimator is None:
         return flow
     name = sklearn_name(estimator)
     inner = INNER.get(name or "")
     if inner is not None:
         parts = [learn(part, flow) for part in inner(estimator)]
-        return parts[0] if len(parts) == 1 else Flow([c for p in parts for c in p.columns], aligned=False)
+        return parts[0] if len(parts) == 1 else _merged(parts, aligned=False)
     step = _STEPS.get(name or "")
     if step is not None:
         return step(estimator, flow)
@@ -97,12 +105,18 @@ def _column_transformer(transformer: Any, flow: Flow) -> Flow:
     if not flow.aligned:
         return _opaque(transformer, flow)
     return _merged(
-        [learn(step, Flow([flow.columns[i] for i in _indices(columns, flow.columns)])) for _, step, columns in transformer.transformers_]
+        [
+            learn(step, Flow([flow.columns[i] for i in _indices(columns, flow.columns)], filled=flow.filled))
+            for _, step, columns in transformer.transformers_
+        ]
     )
 
 
-def _merged(parts: Sequence[Flow]) -> Flow:
-    return Flow([c for p in parts for c in p.columns], all(p.aligned for p in parts))
+def _merged(parts: Sequence[Flow], *, aligned: bool = True) -> Flow:
+    """Side by side. A column that comes twice counts as filled only where it is filled in both."""
+    columns = [c for p in parts for c in p.columns]
+    unfilled = {c for p in parts for c in p.columns if c not in p.filled}
+    return Flow(columns, aligned and all(p.aligned for p in parts), frozenset(columns) - unfilled)
 
 
 def _indices(columns: Any, features: Sequence[Feature]) -> list[int]:
@@ -128,10 +142,11 @@ def _imputer(imputer: Any, flow: Flow) -> Flow:
     for i, column in enumerate(flow.columns):
         value = statistics[i] if flow.aligned and statistics is not None and len(statistics) == len(flow.columns) else None
         column.is_a(_imputed_type(imputer, value))
-        column.takes_missing(_is_missing(imputer.missing_values))
         column.like(_plain(value))
     widened = bool(getattr(imputer, "add_indicator", False)) or (statistics is not None and any(_is_missing(s) for s in statistics))
-    return Flow(flow.columns, flow.aligned and not widened)
+    takes = _is_missing(imputer.missing_values)
+    flow.take_missing(takes)
+    return Flow(flow.columns, flow.aligned and not widened, frozenset(flow.columns) if takes else flow.filled)
 
 
 def _imputed_type(imputer: Any, value: Any) -> FieldType | None:
@@ -145,30 +160,34 @@ def _imputed_type(imputer: Any, value: Any) -> FieldType | None:
 
 def _encoder(encoder: Any, flow: Flow) -> Flow:
     """Encoders of categories tell a column's values, and whether others are refused."""
-    categories = getattr(encoder, "categories_", None)
     strict = getattr(encoder, "handle_unknown", "ignore") == "error"
-    for i, column in enumerate(flow.columns):
-        known = list(categories[i]) if categories is not None and flow.aligned and len(categories) == len(flow.columns) else None
-        if known is None:
-            column.is_a(None)
-            continue
+    ordinal = sklearn_name(encoder) == "OrdinalEncoder"
+    passes = ordinal and _is_missing(encoder.encoded_missing_value)  # a missing value that training had stays missing
+    categories = getattr(encoder, "categories_", ())
+    if not flow.aligned or len(categories) != len(flow.columns):
+        return _opaque(encoder, flow)
+    filled = set(flow.filled)
+    for column, known in zip(flow.columns, categories, strict=True):
         values = tuple(_plain(v) for v in known if not _is_missing(v))
+        with_missing = len(values) < len(known)
         first = column.type is None
         column.is_a(category_type(values))
         if strict and column.enum is None and (first or column.type in ("string", "boolean")):
             column.enum = values
-        column.takes_missing(not strict or len(values) < len(known))
+        if column not in flow.filled:
+            column.takes_missing(with_missing or not strict)
+        if not (passes and with_missing):
+            filled.add(column)
         column.like(values[0] if values else None)
-    ordinal = sklearn_name(encoder) == "OrdinalEncoder"
-    return Flow(flow.columns, flow.aligned) if ordinal else Flow([], aligned=False)
+    return Flow(flow.columns if ordinal else (), flow.aligned and ordinal, frozenset(filled))
 
 
 def _texts(_: Any, flow: Flow) -> Flow:
     for column in flow.columns:
         column.is_a("string")
-        column.takes_missing(False)
         column.like("some words")
-    return Flow([], aligned=False)
+    flow.take_missing(False)
+    return Flow(aligned=False)
 
 
 def _function(transformer: Any, flow: Flow) -> Flow:
@@ -182,7 +201,7 @@ def _function(transformer: Any, flow: Flow) -> Flow:
 def _opaque(_: Any, flow: Flow) -> Flow:
     for column in flow.columns:
         column.is_a(None)
-    return Flow(flow.columns, aligned=False)
+    return Flow(flow.columns, False, flow.filled)
 
 
 def _typed(type_: FieldType, flow: Flow) -> Flow:
@@ -237,10 +256,10 @@ def _numeric(estimator: Any, flow: Flow) -> Flow:
     takes = allows_nan(estimator)
     _typed("number", flow)
     passes = takes and not hasattr(estimator, "predict")
-    for column in flow.columns:
-        if not passes:
-            column.takes_missing(takes)
-    return Flow(flow.columns if passes else [], aligned=False)
+    if passes:
+        return Flow(flow.columns, False, flow.filled)
+    flow.take_missing(takes)
+    return Flow(aligned=False)
 
 
 def allows_nan(estimator: Any) -> bool:

@@ -11,20 +11,31 @@ from typing import Any
 
 from dragoman.formats.estimators import package_of
 from dragoman.formats.inference import names_of, takes_texts
-from dragoman.predictors.feed import Feed, as_array, as_frame, as_texts
+from dragoman.predictors.feed import Feed, as_array, as_array_with_none, as_frame, as_frame_with_none, as_texts
 
 
-def feed_of(model: Any, parts: Sequence[Any]) -> Feed:
-    """`parts` are the model and all that is nested in it. Where arrays do, the parts forget the names that they would warn about."""
+def feed_of(model: Any, parts: Sequence[Any], *, whole: bool) -> Feed:
+    """`parts` are the model and all that is nested in it; `whole`: rows have every column that it was fitted on.
+
+    Where arrays do, the parts forget the names that they would warn about.
+    """
     if takes_texts(model):
         return as_texts
+    with_none = any(_knows_none(part) for part in parts)
     if names_of(model) is None:
-        return as_array
-    if not all(_needs_no_names(part) for part in parts):
-        return as_frame
+        return as_array_with_none if with_none else as_array
+    if not whole or not all(_needs_no_names(part) for part in parts):
+        return as_frame_with_none if with_none else as_frame
     for part in parts:
         getattr(part, "__dict__", {}).pop("feature_names_in_", None)
     return as_array
+
+
+def _knows_none(part: Any) -> bool:
+    """Trained on object columns with None in them, which is to it another value than NaN."""
+    return (
+        any(known is None for values in getattr(part, "categories_", ()) for known in values) or getattr(part, "missing_values", 0) is None
+    )
 
 
 def _needs_no_names(part: Any) -> bool:

@@ -63,15 +63,15 @@ def read_pickle(head: bytes) -> Pickle | None:
 def _scan(head: bytes) -> Pickle | None:
     binary = len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= _NEWEST_PROTOCOL
     opcodes = list(islice(_opcodes(head), _MAX_OPCODES))
-    if not binary and not _is_text_pickle(opcodes):
-        return None
     names = list(_globals(opcodes))
+    if not binary and not _is_text_pickle(opcodes, names):
+        return None
     return Pickle(next((name for name in names if name not in _RECONSTRUCTORS), None), frozenset(names))
 
 
-def _is_text_pickle(opcodes: Sequence[tuple[str, Any]]) -> bool:
-    """Protocols 0 and 1 have no magic, and prose may begin as they do: but it does not go on for long."""
-    return len(opcodes) >= _PROSE_OPCODES or (len(opcodes) > 1 and opcodes[-1][0] == "STOP")
+def _is_text_pickle(opcodes: Sequence[tuple[str, Any]], names: Sequence[str]) -> bool:
+    """Protocols 0 and 1 have no magic, and prose may begin as they do: but it does not go on for long, nor end as they do."""
+    return (bool(names) and len(opcodes) >= _PROSE_OPCODES) or (len(opcodes) > 1 and opcodes[-1][0] == "STOP")
 
 
 def _globals(opcodes: Sequence[tuple[str, Any]]) -> Iterator[str]:

@@ -64,7 +64,7 @@ def of_estimator(model: Any, file: str, settings: Settings, warnings: tuple[str,
         for part in parts:
             _bound_threads(part, settings.threads)
         signature, feed = signature_and_feed(model)
-        feed = feed or feed_of(model, parts)
+        feed = feed or feed_of(model, parts, whole=signature.extra_columns == "refuse")
         predictor = EstimatorPredictor(model, signature, rows_independent(model), feed)
     packages = {package_of(part) for part in parts} | {"numpy"}
     return LoadedModel(predictor, versions_of(packages), (*warnings, *heard.lines))

@@ -25,6 +25,22 @@ def as_frame(table: Table) -> Any:
     return Table(None, columns, table.names, table.rows).to_frame()
 
 
+def as_array_with_none(table: Table) -> Array:
+    """As `as_array`, with None for a missing value: for a model that was trained on it."""
+    return table.to_numpy()
+
+
+def as_frame_with_none(table: Table) -> Any:
+    """As `as_frame`, with None for a missing value: for a model that was trained on it, and not on NaN."""
+    import pandas as pd
+
+    if table.array is not None:
+        return table.to_frame()
+    names = table.names or tuple(str(i) for i in range(table.width))
+    columns = {n: pd.Series(c, dtype=object) if c.dtype == object else c for n, c in zip(names, table.columns, strict=True)}
+    return pd.DataFrame(columns, index=range(table.rows))
+
+
 def framed(categories: Mapping[str, Sequence[Any]]) -> Feed:
     """As `as_frame`, with these columns categorical: a value that is none of their categories is missing."""
     if not categories:
