@@ -52,7 +52,8 @@ class Batcher:
         self._slot, self._observe, self._clock = slot, observe, clock
         self._waiting: deque[_Waiting] = deque()
         self._scheduled = False  # a flush is due, or the thread is busy and will flush when it ends
-        self._expected: dict[int, float] = {}  # seconds a predict takes, by the rows' bit length
+        self._expected: dict[int, float] = {}  # seconds that a predict takes, by the rows' bit length
+        self._unknown = INLINE_SECONDS  # of a number of rows not seen yet: to the thread with it
         self._thread: ThreadPoolExecutor | None = None
 
     def submit(self, call: Call, deadline: float) -> asyncio.Future[Prediction]:
@@ -65,9 +66,9 @@ class Batcher:
             loop.call_soon(self._flush)
         return waiting.answer
 
-    @property
-    def waiting(self) -> int:
-        return len(self._waiting)
+    def expect(self, seconds: float) -> None:
+        """How long a predict is taken to last until it has been measured."""
+        self._unknown = seconds
 
     def close(self) -> None:
         if self._thread is not None:
@@ -81,7 +82,7 @@ class Batcher:
             self._scheduled = False
             return
         rows = sum(w.call.table.rows for w in batch)
-        if self._expected.get(rows.bit_length(), INLINE_SECONDS) < INLINE_SECONDS:
+        if self._expected.get(rows.bit_length(), self._unknown) < INLINE_SECONDS:
             self._deal(batch, self._run(batch))
             self._go_on(loop)
         else:
