@@ -49,6 +49,8 @@ def build_app(models: Registry, worker: Worker) -> App:
         routes=list(_routes(shown, models, worker, predicts)), exception_handlers={HTTPException: _refusal(shown, worker)}
     )
 
+    starlette.router.redirect_slashes = False  # what is not there is a 404, and no URL is made from a client's Host header
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             exchange = predicts.get((scope["method"], scope["path"]))

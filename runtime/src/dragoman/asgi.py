@@ -11,3 +11,4 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TASK = "dragoman.task"  # in a request's scope: the task to cancel when its client leaves
+BODY_ARRIVING = "dragoman.body_arriving"  # in a request's scope: its body was not whole when its handler started

@@ -6,6 +6,7 @@ import asyncio
 import time
 import zlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from dragoman.admission import Admission
 from dragoman.asgi import Receive
@@ -16,69 +17,97 @@ class ClientLeft(Exception):
     """The client closed its connection before its request was whole: there is nobody to answer."""
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], limit: int, deadline: float, admission: Admission) -> bytes:
-    """The whole body, decompressed; at most `limit` bytes before and after. `deadline` in `time.monotonic()` seconds."""
+@dataclass(frozen=True, slots=True)
+class BodyLimit:
+    """How large a body may be, compressed and decompressed, and what says so."""
+
+    bytes: int
+    said_by: str = "serving.limits.maxRequestBytes"
+
+
+async def read_body(
+    receive: Receive, headers: Mapping[str, str], limit: BodyLimit, deadline: float, admission: Admission, *, arriving: bool = True
+) -> bytes:
+    """The whole body, decompressed. `deadline` in `time.monotonic()` seconds. Not `arriving`: it is here whole, which spares the timer."""
     encoding = headers.get("content-encoding", "identity").strip().lower()
     if encoding not in _DECODERS:
         raise UnsupportedMediaType(f"content-encoding {encoding!r} is not supported: send {' or '.join(_DECODERS)}")
     declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
-        raise _too_large(int(declared), limit)
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientLeft
-    body: bytes = message.get("body", b"")
-    if message.get("more_body"):
-        body = await _read_rest(receive, body, limit, deadline, admission)
-    elif len(body) > limit:
-        raise _too_large(len(body), limit)
+    if declared.isdecimal() and int(declared) > limit.bytes:
+        raise _too_large(limit, f"{int(declared)} bytes were announced")
+    if arriving:
+        body = await _read_arriving(receive, limit, deadline, admission)
+    else:
+        body, _ = await _next_part(receive)
+        if len(body) > limit.bytes:
+            raise _too_large(limit, f"{len(body)} bytes were sent")
     return body if encoding == "identity" else _DECODERS[encoding](body, limit)
 
 
-async def _read_rest(receive: Receive, first: bytes, limit: int, deadline: float, admission: Admission) -> bytes:
-    parts, size, held = [first], len(first), 0
+async def _read_arriving(receive: Receive, limit: BodyLimit, deadline: float, admission: Admission) -> bytes:
+    parts: list[bytes] = []
+    size, held = 0, 0
     try:
         async with asyncio.timeout(deadline - time.monotonic()):
             while True:
+                part, more = await _next_part(receive)
+                parts.append(part)
+                size += len(part)
+                if size > limit.bytes:
+                    raise _too_large(limit, f"{size} bytes and more were sent")
+                if not more:
+                    return b"".join(parts)
                 admission.hold(size - held)
                 held = size
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise ClientLeft
-                parts.append(message.get("body", b""))
-                size += len(parts[-1])
-                if size > limit:
-                    raise _too_large(size, limit)
-                if not message.get("more_body"):
-                    return b"".join(parts)
     except TimeoutError:
-        raise RequestTimeout(f"the request's body did not arrive in time: {size} bytes came before the deadline") from None
+        error = RequestTimeout(f"the request's body did not arrive in time: {size} bytes came before the deadline")
+        error.headers = _CLOSE
+        raise error from None
     finally:
         admission.release(held)
 
 
-def _gunzip(body: bytes, limit: int) -> bytes:
-    """Gzip, of one or several members, never giving more than `limit` bytes."""
-    out, size = [], 0
-    while body:
-        decoder = zlib.decompressobj(wbits=31)
+async def _next_part(receive: Receive) -> tuple[bytes, bool]:
+    """The bytes that have come, and whether more are to come."""
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientLeft
+    return message.get("body", b""), message.get("more_body", False)
+
+
+def _gunzip(body: bytes, limit: BodyLimit) -> bytes:
+    """Gzip, of one or several members, never giving more than `limit`."""
+    out: list[bytes] = []
+    size = at = members = 0
+    view = memoryview(body)
+    decoder = zlib.decompressobj(wbits=31)
+    while at < len(body):
+        if decoder.eof:
+            members += 1
+            if members == _GZIP_MEMBERS:
+                raise BadRequest(f"the gzip body has more than {_GZIP_MEMBERS} members")
+            decoder = zlib.decompressobj(wbits=31)
+        piece = view[at : at + _GZIP_PIECE_BYTES]  # what follows a member is copied by zlib: not the whole body each time
         try:
-            out.append(decoder.decompress(body, limit - size + 1))
+            out.append(decoder.decompress(piece, limit.bytes - size + 1))
         except zlib.error as error:
             raise BadRequest(f"the body is not valid gzip: {error}") from None
         size += len(out[-1])
-        if size > limit:
-            raise TooLarge(f"the body is larger than {limit} bytes when decompressed (serving.limits.maxRequestBytes)")
-        if not decoder.eof:
-            raise BadRequest("the gzip body is cut short")
-        body = decoder.unused_data
+        if size > limit.bytes:
+            raise _too_large(limit, "it is when decompressed")
+        at += len(piece) - len(decoder.unused_data)
+    if body and not decoder.eof:
+        raise BadRequest("the gzip body is cut short")
     return b"".join(out)
 
 
-def _too_large(size: int, limit: int) -> TooLarge:
-    error = TooLarge(f"the body is larger than {limit} bytes (serving.limits.maxRequestBytes): {size} bytes were sent")
-    error.headers = (("connection", "close"),)  # the rest of the body will not be read
+def _too_large(limit: BodyLimit, why: str) -> TooLarge:
+    error = TooLarge(f"the body is larger than {limit.bytes} bytes ({limit.said_by}): {why}")
+    error.headers = _CLOSE  # the rest of the body will not be read
     return error
 
 
-_DECODERS: dict[str, Callable[[bytes, int], bytes]] = {"identity": lambda body, limit: body, "gzip": _gunzip}
+_CLOSE = (("connection", "close"),)
+_GZIP_MEMBERS = 4096  # `bgzip` makes one of every 64 KiB
+_GZIP_PIECE_BYTES = 64 * 1024
+_DECODERS: dict[str, Callable[[bytes, BodyLimit], bytes]] = {"identity": lambda body, limit: body, "gzip": _gunzip}

@@ -106,6 +106,8 @@ def serve(
     ] = "auto",
     log_level: Annotated[str, typer.Option(envvar="DRAGOMAN_LOG_LEVEL", help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
     access_log: Annotated[bool, typer.Option(envvar="DRAGOMAN_ACCESS_LOG", help="Log every request.")] = False,
+    head_seconds: Annotated[float, typer.Option(envvar="DRAGOMAN_HEAD_SECONDS", min=0.1, hidden=True)] = 20.0,
+    keep_alive_seconds: Annotated[float, typer.Option(envvar="DRAGOMAN_KEEP_ALIVE_SECONDS", min=0.1, hidden=True)] = 75.0,
     start_method: Annotated[
         Literal["auto", "fork", "fresh"],
         typer.Option(
@@ -149,6 +151,8 @@ def serve(
             log_format=form,
             log_level=log_level,
             access_log=access_log,
+            head_seconds=head_seconds,
+            keep_alive_seconds=keep_alive_seconds,
             fork=sys.platform != "darwin" if start_method == "auto" else start_method == "fork",
         )
         raise typer.Exit(run(manifests, settings, startup.welcome if sys.stdout.isatty() or form == "text" else None))

@@ -1,4 +1,4 @@
-"""The HTTP server: uvicorn on a socket that all workers share, with what it lacks: a drain that loses nothing, and bounds on slow clients.
+"""The HTTP server: uvicorn on a socket that all workers share, with what it lacks: a drain that loses nothing.
 
 Drain (stock uvicorn loses 1 to 8 requests): from the first moment every reply carries `Connection: close`, while new connections are
 still taken; after the grace the listener closes, with what already waits in its queue accepted first; requests in flight finish; idle
@@ -11,67 +11,21 @@ import asyncio
 import contextlib
 import socket
 import time
-from typing import Any
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from dragoman.asgi import TASK, App
+from dragoman.asgi import App
+from dragoman.http_protocol import HttpConfig, Protocol
 
-KEEP_ALIVE_SECONDS = 75.0  # longer than the 60 s of usual load balancers, so that they close first
-HEAD_SECONDS = 20.0  # a request's headers must be whole by then
-HEAD_BYTES = 64 * 1024
 _BACKLOG = 2048
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's protocol, with the request's head bounded in time and size, and the handler cancelled when its client leaves."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self._head_bytes = 0
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._wait_for_head()
-
-    def data_received(self, data: bytes) -> None:
-        head_due = self.timeout_keep_alive_task if self._head_bytes else None
-        if head_due is not None:
-            self.timeout_keep_alive_task = None  # a head that has begun keeps its own due time, however it trickles
-        super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self._head_bytes = 0
-            if head_due is not None:
-                head_due.cancel()
-        elif not self.transport.is_closing() and self.timeout_keep_alive_task is None:
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES:
-                self.send_400_response("Request headers are too large.")
-            elif head_due is not None:
-                self.timeout_keep_alive_task = head_due
-            else:
-                self._wait_for_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        left = self.cycle is not None and not self.cycle.response_complete
-        self._unset_keepalive_if_required()
-        super().connection_lost(exc)
-        if left:
-            task = self.cycle.scope.get(TASK)
-            if isinstance(task, asyncio.Task):
-                task.cancel()
-
-    def _wait_for_head(self) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(HEAD_SECONDS, self.timeout_keep_alive_handler)
 
 
 class HttpServer:
     """One worker's HTTP server on the shared socket."""
 
-    def __init__(self, app: App, sock: socket.socket) -> None:
-        config = uvicorn.Config(
-            app,  # type: ignore[arg-type]
+    def __init__(self, app: App, sock: socket.socket, head_seconds: float = 20.0, keep_alive_seconds: float = 75.0) -> None:
+        config = HttpConfig(
+            app,
             http=Protocol,
             ws="none",
             loop="asyncio",
@@ -81,9 +35,10 @@ class HttpServer:
             server_header=False,
             date_header=True,
             proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_SECONDS,  # type: ignore[arg-type]
+            timeout_keep_alive=keep_alive_seconds,  # type: ignore[arg-type]
             backlog=_BACKLOG,
         )
+        config.head_seconds = head_seconds
         config.load()
         self._server = uvicorn.Server(config)
         self._server.lifespan = config.lifespan_class(config)
@@ -105,7 +60,7 @@ class HttpServer:
         deadline = time.monotonic() + timeout_seconds
         state = self._server.server_state
         await asyncio.sleep(0.05)  # what was accepted last has its first bytes by now
-        while any(_busy(c) for c in state.connections) and time.monotonic() < deadline:
+        while any(isinstance(c, Protocol) and c.busy for c in state.connections) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         for connection in list(state.connections):
             connection.shutdown()
@@ -145,9 +100,3 @@ class HttpServer:
         while True:
             await asyncio.sleep(1)
             await self._server.on_tick(0)
-
-
-def _busy(connection: Any) -> bool:
-    """Whether a request is being answered, or has begun to arrive."""
-    cycle = connection.cycle
-    return (cycle is not None and not cycle.response_complete) or bool(getattr(connection, "_head_bytes", 0))

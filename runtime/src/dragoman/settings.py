@@ -26,4 +26,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     log_format: LogFormat = "json"
     log_level: str = "INFO"
     access_log: bool = False
+    head_seconds: float = 20.0  # a request's headers must be whole by then
+    keep_alive_seconds: float = 75.0  # idle connections close; longer than the 60 s of usual load balancers, so that they close first
     fork: bool = True  # False: each worker starts afresh and loads for itself (macOS)

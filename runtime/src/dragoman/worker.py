@@ -67,7 +67,9 @@ async def _serve(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeat
         max(limit.max_concurrency for limit in limits), _BODY_BUDGET * max(limit.max_request_bytes for limit in limits), heartbeats, slot
     )
     worker = Worker(admission, own, boot.settings.access_log)
-    servers = [HttpServer(build_app(models, worker), sockets.listener), *_grpc(models, worker, sockets)]
+    settings = boot.settings
+    http = HttpServer(build_app(models, worker), sockets.listener, settings.head_seconds, settings.keep_alive_seconds)
+    servers = [http, *_grpc(models, worker, sockets)]
     for outcome in outcomes.values():
         _warm_up(outcome)
     gc.freeze()  # what serving needs for ever; the collector looks only at what requests make
