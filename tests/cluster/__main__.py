@@ -30,7 +30,7 @@ def up(place: Place, control_plane_only: bool) -> None:
         print(f"# cluster {place.name} is running already")
     else:
         end_cluster(place)
-        start_cluster(place, control_plane_only=control_plane_only)
+        start_cluster(place, "control-plane" if control_plane_only else "own")
     print(f"export KUBECONFIG={place.kubeconfig} PATH={BUILT}:$PATH")
     if place.netns.exists():
         print(f"# its network is a namespace of its own; a shell in it: nsenter --net={place.netns} bash")

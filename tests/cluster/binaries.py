@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
-from tests.cluster.errors import ClusterError
+from tests.cluster.errors import NotHere
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 BUILT = CACHE / "cluster" / "bin"
@@ -38,34 +39,37 @@ def built(name: str) -> Path:
     for folder in (BUILT, TOOLS):
         if (folder / name).exists():
             return folder / name
-    raise ClusterError(f"{name} is not built: run `make {'tools' if name in TEST_SERVERS else 'cluster-tools'}` ({BUILT})")
+    raise NotHere(f"{name} is not built: run `make {_target(name)}`")
 
 
 def debian(command: str) -> Path:
     """A program of a Debian package, the administrator's folders included: not everybody's PATH has them."""
     found = shutil.which(command) or shutil.which(f"/usr/sbin/{command}")
     if found is None:
-        raise ClusterError(f"{command} is not on this machine: apt-get install {DEBIAN[command]}")
+        raise NotHere(f"{command} is not on this machine: apt-get install {DEBIAN[command]}")
     return Path(found)
 
 
-def missing(*, node: bool) -> list[str]:
-    """What is absent for a control plane, or for a node as well, in words that say how to get it."""
+def require(*, node: bool) -> None:
+    """NotHere, with all that is absent for a control plane, or for a node as well."""
     wanted = (*CONTROL_PLANE, *NODE, *TEST_SERVERS) if node else CONTROL_PLANE
-    absent = []
-    for name in wanted:
-        if not any((folder / name).exists() for folder in (BUILT, TOOLS)):
-            absent.append(f"{name}: make {'tools' if name in TEST_SERVERS else 'cluster-tools'}")
+    targets = {_target(name) for name in wanted if not any((folder / name).exists() for folder in (BUILT, TOOLS))}
+    absent = [f"make {target}" for target in sorted(targets)]
     packages = sorted({package for command, package in DEBIAN.items() if node and not _has(command)})
     if packages:
-        absent.append(
-            f"Debian packages, with CI=true or DRAGOMAN_APT=1 installed by make cluster-tools: apt-get install {' '.join(packages)}"
-        )
-    return absent
+        absent.append(f"apt-get install {' '.join(packages)}")
+    if node and os.geteuid() != 0:
+        absent.append("root, for a node needs namespaces, mounts and cgroups")
+    if absent:
+        raise NotHere(f"a cluster of our own needs: {'; '.join(absent)}")
+
+
+def _target(name: str) -> str:
+    return "tools" if name in TEST_SERVERS else "cluster-tools"
 
 
 def _has(command: str) -> bool:
     try:
         return bool(debian(command))
-    except ClusterError:
+    except NotHere:
         return False

@@ -1,4 +1,4 @@
-"""A running cluster, and where it comes from."""
+"""A running cluster, and where it comes from: one that is given, kind's, or our own."""
 
 from __future__ import annotations
 
@@ -6,21 +6,26 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.cluster import process
-from tests.cluster.binaries import BUILT, built, missing
+from tests.cluster.binaries import BUILT, TOOLS, built, require
 from tests.cluster.controlplane import API_SERVER, is_ready, start_control_plane
+from tests.cluster.diagnosis import keep
+from tests.cluster.elsewhere import GIVEN, kind_works, load_into_given, load_into_kind, start_kind, take_given
 from tests.cluster.errors import ClusterError
-from tests.cluster.network import in_namespace, make_namespace
-from tests.cluster.node import start_node
+from tests.cluster.network import LOOPBACK, NODE_ADDRESS, in_namespace, make_namespace
+from tests.cluster.node import load_image, start_node
 from tests.cluster.place import Place
 from tests.cluster.process import inside
+from tests.cluster.prometheus import ANNOTATED_PODS, Prometheus, start_prometheus, stop_prometheus
 from tests.cluster.remains import end_cluster, note_owner, remove_stale
+from tests.cluster.s3 import S3, start_s3
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class Cluster:
     """`kubectl`, `run` and the like work from anywhere; a test's own sockets reach pods and Services within `with cluster.inside():`."""
 
     place: Place
+    origin: str  # own, control-plane, kind or given
+    address: str  # at which pods reach servers that the tests start
 
     @property
     def kubeconfig(self) -> Path:
@@ -37,7 +44,13 @@ class Cluster:
     @property
     def env(self) -> dict[str, str]:
         """For a subprocess that is to talk to the cluster: KUBECONFIG, and our kubectl and helm first in PATH."""
-        return dict(os.environ) | {"KUBECONFIG": str(self.kubeconfig), "PATH": f"{BUILT}{os.pathsep}{os.environ['PATH']}"}
+        path = os.pathsep.join((str(BUILT), str(TOOLS), os.environ["PATH"]))
+        return dict(os.environ) | {"KUBECONFIG": str(self.kubeconfig), "PATH": path}
+
+    @property
+    def within(self) -> tuple[str, ...]:
+        """The words before a command that run it in the cluster's network: for a subprocess.Popen of a test's own."""
+        return inside(self.place)
 
     @contextmanager
     def inside(self) -> Iterator[None]:
@@ -47,7 +60,7 @@ class Cluster:
 
     def run(self, *command: str | Path, stdin: str | None = None, check: bool = True, timeout: float = 120) -> str:
         """Runs a program in the cluster's network with KUBECONFIG set; gives what it prints. A failure is a ClusterError."""
-        argv = [*inside(self.place), *(str(word) for word in command)]
+        argv = [*self.within, *(str(word) for word in command)]
         done = subprocess.run(argv, input=stdin, env=self.env, capture_output=True, text=True, check=False, timeout=timeout)
         if check and done.returncode != 0:
             raise ClusterError(f"{' '.join(argv)}: exit code {done.returncode}: {done.stderr.strip() or done.stdout.strip()}")
@@ -55,6 +68,9 @@ class Cluster:
 
     def kubectl(self, *arguments: str, stdin: str | None = None, check: bool = True, timeout: float = 120) -> str:
         return self.run(built("kubectl"), *arguments, stdin=stdin, check=check, timeout=timeout)
+
+    def helm(self, *arguments: str, timeout: float = 300) -> str:
+        return self.run(built("helm"), *arguments, timeout=timeout)
 
     def get(self, *arguments: str) -> Any:
         """`kubectl get … -o json`, parsed."""
@@ -64,8 +80,28 @@ class Cluster:
         """`kubectl apply` of YAML text, server-side."""
         self.kubectl("apply", "--server-side", "-f", "-", *arguments, stdin=manifests)
 
+    def service(self, name: str, namespace: str = "default") -> str:
+        """A Service's address, to be used within `inside()`."""
+        address: str = self.get("service", name, "-n", namespace)["spec"]["clusterIP"]
+        return address
+
+    def load_image(self, archive: Path) -> None:
+        """Puts an OCI archive's images into the node (`images.archive_of` writes one); pods want `imagePullPolicy: IfNotPresent`."""
+        ORIGINS[self.origin].load(self.place, archive)
+
+    def start_s3(self) -> S3:
+        return start_s3(self.place, self.address)
+
+    @contextmanager
+    def prometheus(self, settings: str = ANNOTATED_PODS) -> Iterator[Prometheus]:
+        """A Prometheus with these settings, as one in the cluster would read them; by default it scrapes annotated pods."""
+        try:
+            yield start_prometheus(self.place, self.address, settings)
+        finally:
+            stop_prometheus(self.place)
+
     def stop(self, component: str) -> None:
-        """Ends a component in its own way: `kube-apiserver`, `etcd`, `kubelet`, …"""
+        """Ends a component in its own way: `kube-apiserver`, `etcd`, `kubelet`, `kube-controller-manager`, `coredns`, …"""
         process.stop(self.place, component)
 
     def restart(self, component: str) -> None:
@@ -85,32 +121,90 @@ class Cluster:
         finally:
             process.find(self.place, component).signal(signal.SIGCONT)
 
+    def keep_logs(self, occasion: str) -> Path:
+        """Copies every component's and pod's log, the events and the objects into .cache, for a person to read."""
+        return keep(self.place, occasion)
 
-def start_cluster(place: Place, *, control_plane_only: bool = False, owner: int = 0) -> Cluster:
+
+@contextmanager
+def cluster(origin: str | None = None, name: str | None = None) -> Iterator[Cluster]:
+    """A cluster for the block, taken down after it, also after a failure, an interrupt or SIGTERM."""
+    place = Place(name or f"t{os.getpid()}")
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
+    try:
+        started = start_cluster(place, origin or chosen_origin(), owner=os.getpid())
+        try:
+            yield started
+        finally:
+            end_cluster(place)
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
+
+
+def control_plane(name: str | None = None) -> AbstractContextManager[Cluster]:
+    """`with control_plane() as c`: etcd, API server and controllers on 127.0.0.1 in three seconds; no node, no root, no namespace."""
+    return cluster("control-plane", name or f"c{os.getpid()}")
+
+
+def chosen_origin() -> str:
+    """DRAGOMAN_TEST_CLUSTER says which; else the first that there is."""
+    if wanted := os.environ.get("DRAGOMAN_TEST_CLUSTER"):
+        return wanted
+    if os.environ.get(GIVEN):
+        return "given"
+    return "kind" if kind_works() else "own"
+
+
+def start_cluster(place: Place, origin: str, owner: int = 0) -> Cluster:
     """Starts it and waits until it is ready. `owner`: the process it belongs to; when that is gone, the next run cleans up. 0: nobody's."""
-    absent = missing(node=not control_plane_only)
-    if absent:
-        raise ClusterError("this machine lacks what a cluster is made of:\n  " + "\n  ".join(absent))
+    if origin not in ORIGINS:
+        raise ClusterError(f"there is no cluster called {origin!r}: DRAGOMAN_TEST_CLUSTER is one of {', '.join(ORIGINS)}")
     remove_stale()
     if place.state.exists():
-        raise ClusterError(
-            f"cluster {place.name} exists already ({place.state}): end it with `python -m tests.cluster down --name {place.name}`"
-        )
-    place.state.mkdir(mode=0o755)
-    note_owner(place, owner)
+        raise ClusterError(f"cluster {place.name} exists already ({place.state}): python -m tests.cluster down --name {place.name}")
+    ORIGINS[origin].check()
+    place.state.mkdir()
     try:
-        if control_plane_only:
-            start_control_plane(place, scheduler=False)
-        else:
-            make_namespace(place)
-            start_node(place, start_control_plane(place, scheduler=True))
+        note_owner(place, owner)
+        return Cluster(place, origin, ORIGINS[origin].start(place))
     except BaseException:
         end_cluster(place)
         raise
-    return Cluster(place)
 
 
 def running(place: Place) -> bool:
     """Whether all that was started there is still alive."""
-    alive: Sequence[bool] = [each.alive for each in process.recorded(place)]
+    alive = [each.alive for each in process.recorded(place)]
     return bool(alive) and all(alive)
+
+
+@dataclass(frozen=True)
+class Origin:
+    start: Callable[[Place], str]  # gives Cluster.address
+    load: Callable[[Place, Path], None]
+    check: Callable[[], None] = lambda: None  # NotHere when it cannot be started on this machine
+
+
+def _start_own(place: Place) -> str:
+    make_namespace(place)
+    start_node(place, start_control_plane(place, scheduler=True))
+    return NODE_ADDRESS
+
+
+def _start_control_plane(place: Place) -> str:
+    start_control_plane(place, scheduler=False)
+    return LOOPBACK
+
+
+def _no_node(place: Place, archive: Path) -> None:
+    raise ClusterError(f"cluster {place.name} has no node to load {archive} into")
+
+
+ORIGINS = {
+    "given": Origin(take_given, load_into_given),
+    "kind": Origin(start_kind, load_into_kind),
+    "own": Origin(_start_own, load_image, lambda: require(node=True)),
+    "control-plane": Origin(_start_control_plane, _no_node, lambda: require(node=False)),
+}

@@ -20,6 +20,7 @@ SERVICE_RANGE = "10.96.0.0/16"
 API_ADDRESS = "10.96.0.1"  # of the Service `kubernetes`
 
 CLONE_NEWNET = 0x40000000
+OWN = Path("/proc/thread-self/ns/net")
 
 
 def make_namespace(place: Place) -> None:
@@ -46,15 +47,28 @@ def remove_namespace(place: Place) -> None:
 @contextmanager
 def in_namespace(place: Place) -> Iterator[None]:
     """Sockets that this thread opens in the block (and the threads and processes it starts) are the namespace's, if there is one."""
-    if not place.netns.exists():
+    with namespace_kept():
+        enter_namespace(place)
         yield
-        return
-    with _opened(Path("/proc/thread-self/ns/net")) as own, _opened(place.netns) as theirs:
-        _set_namespace(theirs)
+
+
+def enter_namespace(place: Place) -> None:
+    """From now on this thread's new sockets are the namespace's, if there is one: for use within `namespace_kept()`."""
+    if place.netns.exists():
+        with _opened(place.netns) as theirs:
+            _set_namespace(theirs)
+
+
+@contextmanager
+def namespace_kept() -> Iterator[None]:
+    """Whatever namespace this thread enters in the block, it is back in its own afterwards."""
+    with _opened(OWN) as own:
+        before = OWN.readlink()
         try:
             yield
         finally:
-            _set_namespace(own)
+            if OWN.readlink() != before:  # setns(2) wants root even to stay
+                _set_namespace(own)
 
 
 def _namespace(place: Place) -> Path:

@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.cluster import process
 from tests.cluster.binaries import debian
 from tests.cluster.cgroup import remove_cgroup
+from tests.cluster.elsewhere import end_kind
 from tests.cluster.network import remove_namespace
 from tests.cluster.place import Place, places
 from tests.cluster.process import eventually, started_at
@@ -23,6 +24,7 @@ SHIM_ADDRESS = "containerd/state/io.containerd.runtime.v2.task/*/*/address"
 
 def end_cluster(place: Place) -> None:
     """Everything that `place` has: processes by their records and their cgroup, mounts, namespace, files. Nothing to do is no error."""
+    end_kind(place)
     # kubelet before what it would start again; kube-apiserver before etcd, without which it hangs
     for each in reversed(list(process.recorded(place))):
         each.signal(signal.SIGKILL)  # their state ends here too: no need to be patient

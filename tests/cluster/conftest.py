@@ -1,0 +1,101 @@
+"""A running cluster as pytest fixtures. One serves the whole session; each test gets a namespace of its own.
+
+Tests here run inside the cluster's network: their clients reach pods and Services by address.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack
+
+import pytest
+from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import cluster as running_cluster
+from tests.cluster.cluster import control_plane as running_control_plane
+from tests.cluster.errors import NotHere
+from tests.cluster.images import BASE_IMAGE, base_archive
+from tests.cluster.network import enter_namespace, namespace_kept
+from tests.cluster.prometheus import Prometheus
+from tests.cluster.s3 import S3
+
+RUNNING = pytest.StashKey[Cluster]()
+CI = os.environ.get("CI") == "true"
+
+
+@pytest.fixture(scope="session")
+def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
+    """A Kubernetes with one node."""
+    with ExitStack() as until_the_end:
+        try:
+            started = until_the_end.enter_context(running_cluster())
+        except NotHere as absent:
+            (pytest.fail if CI else pytest.skip)(str(absent))
+        pytestconfig.stash[RUNNING] = started
+        enter_namespace(started.place)  # for the rest of this test: the hook below comes too early for the first one
+        yield started
+        del pytestconfig.stash[RUNNING]
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[Cluster]:
+    """The API and its controllers on 127.0.0.1, without a node."""
+    with ExitStack() as until_the_end:
+        try:
+            started = until_the_end.enter_context(running_control_plane())
+        except NotHere as absent:
+            (pytest.fail if CI else pytest.skip)(str(absent))
+        yield started
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of this test's own, which enforces the restricted Pod Security Standard."""
+    name = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower().removeprefix("test_"))[:40].strip("-")
+    cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def s3(cluster: Cluster) -> S3:
+    """A real S3 server that pods reach, without buckets; it ends with the cluster."""
+    return cluster.start_s3()
+
+
+@pytest.fixture(scope="session")
+def prometheus(cluster: Cluster) -> Iterator[Prometheus]:
+    """A real Prometheus that scrapes the pods whose annotations say so, once a second."""
+    with cluster.prometheus() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def base_image(cluster: Cluster) -> str:
+    """An image with Debian's Python, loaded into the node."""
+    cluster.load_image(base_archive())
+    return BASE_IMAGE
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """A test whose cluster runs already is inside its network from the first fixture to the last."""
+    with namespace_kept():
+        if RUNNING in item.config.stash:
+            enter_namespace(item.config.stash[RUNNING].place)
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Keeps all logs of a test that failed; in CI, a skipped test has failed."""
+    report = yield
+    if CI and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"CI allows no skip in tests/cluster: {report.longrepr}"
+    if report.failed and RUNNING in item.config.stash:
+        folder = item.config.stash[RUNNING].keep_logs(item.name)
+        report.sections.append(("logs of the cluster", str(folder)))
+    return report
