@@ -21,14 +21,14 @@ def feed_of(model: Any, parts: Sequence[Any], *, whole: bool) -> Feed:
     """
     if takes_texts(model):
         return as_texts
-    with_none = any(_knows_none(part) for part in parts)
+    array, frame = (as_array_with_none, as_frame_with_none) if any(map(_knows_none, parts)) else (as_array, as_frame)
     if names_of(model) is None:
-        return as_array_with_none if with_none else as_array
+        return array
     if not whole or not all(_needs_no_names(part) for part in parts):
-        return as_frame_with_none if with_none else as_frame
+        return frame
     for part in parts:
         getattr(part, "__dict__", {}).pop("feature_names_in_", None)
-    return as_array
+    return array
 
 
 def _knows_none(part: Any) -> bool:
