@@ -127,7 +127,7 @@ def test_a_file_that_keeps_changing_while_it_is_read_is_not_given(tmp_path: Path
         with model.open("r+b") as file:
             file.write(os.urandom(1))
 
-    with pytest.raises(StorageUnavailable, match="changed 3 times"):
+    with pytest.raises(StorageUnavailable, match="not the same from one answer to the next, 3 times"):
         got(model, on_event=change)
 
 

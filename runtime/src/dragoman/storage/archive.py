@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from dragoman.errors import ModelLoadFailed, UnsupportedFormat
 from dragoman.storage.digest import CHUNK_BYTES
+from dragoman.storage.disk import Writer
 from dragoman.storage.names import relative_name
 from dragoman.storage.request import Bounds
 
@@ -91,16 +92,13 @@ class _Unpacker:
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             raise self.refuse(entry, "is both a file and a folder, or differs from another only in case") from None
         with target:
-            written = 0
+            writer = Writer(target.fileno())
             while chunk := content.read(CHUNK_BYTES):
-                written += len(chunk)
-                if written > size:
+                if writer.written + len(chunk) > size:
                     raise self.refuse(entry, "is longer than the archive says")
-                view = memoryview(chunk)
-                while view:
-                    view = view[target.write(view) :]
+                writer.write(memoryview(chunk))
                 self._moving()
-        if written != size:
+        if writer.written != size:
             raise ModelLoadFailed(f"{self.archive}: {entry!r} ends too soon; pack and upload the archive again")
         self.names.add(name)
 

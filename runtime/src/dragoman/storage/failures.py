@@ -34,6 +34,7 @@ _CREDENTIALS = {
 }
 _PUBLIC = '; for what is public, set the storage option skip_signature: "true"'
 _METADATA = ("169.254.", "metadata.google.internal", "/computeMetadata/", "/latest/api/token", "/metadata/identity")
+_TOKEN_SERVICES = re.compile(r"//sts[.-][^/]*amazonaws|oauth2|login\.microsoftonline|iamcredentials")
 _BUSY = {408, 425, 429}
 _DENIED_CODES = {  # S3's, whatever their status; the last is versitygw's, for an unknown access key
     "ExpiredToken", "InvalidToken", "TokenRefreshRequired", "InvalidAccessKeyId", "SignatureDoesNotMatch", "XAdminUserNotFound",
@@ -90,9 +91,13 @@ def _denied(location: Location, text: str) -> AccessDenied:
 
 def _permanent(text: str, kind: str, status: int | None, location: Location) -> ServeError | None:
     """What another try cannot mend, of the rest."""
+    if status is not None and 400 <= status < 500 and status not in _BUSY and _TOKEN_SERVICES.search(text.partition("\n")[0]):
+        return _denied(location, text)
     if "MissingContentLength" in text:
         return InvalidSpec(f"{location.uri}: the server does not say how long the file is (no Content-Length); serve it from one that does")
-    if "BareRedirect" in text:
+    if "source: Header {" in text:
+        return InvalidSpec(f"{location.uri}: the server's answer has a header that cannot be read: {_first_line(text)}")
+    if "BareRedirect" in text or _code(text) in ("AuthorizationHeaderMalformed", "PermanentRedirect"):
         return InvalidSpec(f"{location.uri}: the bucket is in another region; set AWS_REGION or the storage option region")
     if "kind: Builder" in text or "BadScheme" in text:
         return InvalidSpec(f'{location.uri}: its server is asked over plain http; allow that with the storage option allow_http: "true"')

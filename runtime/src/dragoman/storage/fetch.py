@@ -66,7 +66,9 @@ def _fetched(request: Request, location: Location, name: str, key: str, cache: C
         else:
             report.flush(final=True)
             return held
-    raise StorageUnavailable(f"{location.uri}: was changed {changes} times while it was read; try again when its upload is finished")
+    raise StorageUnavailable(
+        f"{location.uri}: was not the same from one answer to the next, {changes} times; try again when its upload is finished"
+    )
 
 
 def _read(request: Request, location: Location, name: str, cache: Cache, source: Source, listing: Listing, report: Report) -> Held:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from dragoman.errors import AccessDenied, ModelNotFound, UnsupportedFormat
 from dragoman.storage.digest import CHUNK_BYTES, file_digest, files_of, regular
+from dragoman.storage.disk import Writer
 from dragoman.storage.failures import Changed
 from dragoman.storage.request import Bounds
 from dragoman.storage.source import Listing, Object, Report, settled
@@ -74,13 +75,10 @@ class Local:
         return digest
 
     def _stream(self, source: int, sink: int) -> str:
-        digest, buffer = hashlib.sha256(), bytearray(CHUNK_BYTES)
-        whole = memoryview(buffer)
+        digest, writer, whole = hashlib.sha256(), Writer(sink), memoryview(bytearray(CHUNK_BYTES))
         while count := os.readv(source, [whole]):
-            piece = whole[:count]
-            digest.update(piece)
-            while piece:
-                piece = piece[os.write(sink, piece) :]
+            digest.update(whole[:count])
+            writer.write(whole[:count])
             self._report.add(count)
             self._report.flush()
         return digest.hexdigest()

@@ -91,6 +91,7 @@ class Remote:
                 if self._location.scheme in ("http", "https"):
                     raise
             else:
+                self._require_file(self._first)
                 return Listing(True, (_object(self._location.name, self._path, self._first.meta),))
         elif self._location.scheme in ("http", "https"):
             raise InvalidSpec(
@@ -100,6 +101,11 @@ class Remote:
         if not objects:
             raise ModelNotFound(f"{self._location.uri}: not found: neither an object nor any below it; check the URI")
         return Listing(False, objects)
+
+    def _require_file(self, answer: Any) -> None:
+        """A page to sign in, a listing, the page around a file: the web answers with one where a model was meant."""
+        if self._location.scheme in ("http", "https") and str(answer.attributes.get("Content-Type", "")).startswith("text/html"):
+            raise InvalidSpec(f"{self._location.uri}: answers with a web page (text/html), not a model; give the URL of the file itself")
 
     def copy(self, listing: Listing, into: Path) -> list[tuple[str, str]]:
         self._report.begin(listing.bytes)
@@ -189,7 +195,7 @@ class Remote:
         whole = result is not None or (at == 0 and part.end == part.of.size)
         if result is None:
             result = self._get(part.of.key, {} if whole else {"range": (at, part.end)}, part.of)
-        stream, left = iter(result.stream(min_chunk_size=CHUNK_BYTES)), part.end - at
+        stream, left = iter(result.stream(min_chunk_size=1)), part.end - at  # as it comes: what waits to be more is lost when that breaks
         while True:
             chunk = _asked(lambda: next(stream, None), self._location)
             if chunk is None:
