@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 import dragoman
 from dragoman.errors import DragomanError, InvalidSpec, ServeError
+from dragoman.options import CacheBytes, CacheDir, CodeFormats, ModelName, Target, Targets
+
+if TYPE_CHECKING:
+    from dragoman.settings import Settings
 
 app = typer.Typer(
     name="dragoman",
     no_args_is_help=True,
     add_completion=False,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,  # plain help: boxes leave eighty columns no room, and cost half the start
+    pretty_exceptions_enable=False,  # they print variables, which may be secrets
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""
 Exit codes: 0 done · 1 failed · 2 wrong arguments · 10 InvalidSpec · 11 ModelNotFound · 12 AccessDenied · 13 DigestMismatch ·
@@ -58,19 +64,33 @@ def _clear_errors() -> Iterator[None]:
         raise typer.Exit(error.exit_code if isinstance(error, ServeError) else 1) from None
 
 
-Target = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="TARGET...",
-        help="A manifest (or a folder of manifests), a model file or folder, or a URI: s3:// gs:// az:// https:// file://",
-        show_default=False,
-    ),
-]
+@contextlib.contextmanager
+def _once() -> Iterator[IO[bytes]]:
+    """For a command that ends by itself: gives the standard output that is for its result alone.
+
+    On SIGTERM what is half-written is taken away first. A reader of the result that has gone (`… | head`) is no error to talk about.
+    """
+    from dragoman import logs, terminal
+
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    logs.configure("text", "WARNING")
+    with _clear_errors():
+        try:
+            with terminal.reserved_stdout() as stdout:
+                yield stdout
+        except BrokenPipeError:
+            raise typer.Exit(1) from None
 
 
-@app.command()
+def _settings(code_formats: CodeFormats, cache_dir: CacheDir, cache_bytes: CacheBytes) -> Settings:
+    from dragoman.settings import Settings
+
+    return Settings(code_formats=code_formats, cache_dir=None if cache_dir is None else str(cache_dir), cache_bytes=cache_bytes)
+
+
+@app.command(short_help="Serve models over REST and gRPC.")
 def serve(
-    targets: Target,
+    targets: Targets,
     host: Annotated[str, typer.Option(envvar="DRAGOMAN_HOST", help="The address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option(envvar="DRAGOMAN_PORT", min=0, max=65535, help="REST and the docs page; 0 for any free port.")
@@ -83,18 +103,9 @@ def serve(
         int | None,
         typer.Option(envvar="DRAGOMAN_WORKERS", min=1, max=64, help="Worker processes; else the manifest's spec.serving.workers."),
     ] = None,
-    code_formats: Annotated[
-        Literal["Allow", "RequireDigest", "Deny"],
-        typer.Option(
-            envvar="DRAGOMAN_CODE_FORMATS", help="Formats that run code when they are loaded: served, only with a digest, or refused."
-        ),
-    ] = "Allow",
-    cache_dir: Annotated[
-        Path | None, typer.Option(envvar="DRAGOMAN_CACHE_DIR", help="Where fetched models are kept.", show_default="~/.cache/dragoman")
-    ] = None,
-    cache_bytes: Annotated[
-        int | None, typer.Option(envvar="DRAGOMAN_CACHE_BYTES", min=0, help="How much the cache may hold.", show_default="20 GiB")
-    ] = None,
+    code_formats: CodeFormats = "Allow",
+    cache_dir: CacheDir = None,
+    cache_bytes: CacheBytes = None,
     drain_seconds: Annotated[
         float, typer.Option(envvar="DRAGOMAN_DRAIN_SECONDS", min=0, help="After SIGTERM: how long new connections are still taken.")
     ] = 1.0,
@@ -117,11 +128,12 @@ def serve(
 ) -> None:
     """Serve models: fetch, load, check, and answer predictions over REST and gRPC.
 
+    \b
     Examples:
-
-    - `dragoman serve ./model.joblib`
-    - `dragoman serve modeldeployment.yaml --workers 4`
-    - `dragoman serve s3://models/iris/ --host 0.0.0.0`
+      dragoman serve ./model.joblib
+      dragoman serve modeldeployment.yaml --workers 4
+      dragoman serve s3://models/iris/ --host 0.0.0.0
+      dragoman serve deployments/              every manifest in a folder
 
     SIGTERM or Ctrl-C drains: no request is lost. A second one ends at once.
     """
@@ -158,7 +170,109 @@ def serve(
         raise typer.Exit(run(manifests, settings, startup.welcome if sys.stdout.isatty() or form == "text" else None))
 
 
-@app.command()
+@app.command(short_help="Predict a file of rows, offline.")
+def predict(
+    target: Target,
+    source: Annotated[
+        Path, typer.Option("--input", "-i", metavar="FILE", help="Rows: .csv .tsv .json .jsonl or .parquet.", show_default=False)
+    ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Answers, by suffix as above; else CSV on standard output.")
+    ] = None,
+    outputs: Annotated[str, typer.Option(metavar="NAME,...", help="The model's outputs; `dragoman inspect` lists them.")] = "predict",
+    model: ModelName = None,
+    ignore_extra: Annotated[bool, typer.Option("--ignore-extra", help="Pass over columns that are none of the model's inputs.")] = False,
+    missing: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="CSV: a text that means no value, beside the empty one. May be repeated.")
+    ] = None,
+    delimiter: Annotated[str | None, typer.Option(metavar="CHAR", help="CSV: what separates columns.", show_default=",")] = None,
+    no_header: Annotated[bool, typer.Option("--no-header", help="CSV: rows from the first line on, in the model's order.")] = False,
+    chunk_rows: Annotated[
+        int | None, typer.Option(metavar="ROWS", min=1, help="Predict as many rows at once.", show_default="as is right for the model")
+    ] = None,
+    code_formats: CodeFormats = "Allow",
+    cache_dir: CacheDir = None,
+    cache_bytes: CacheBytes = None,
+) -> None:
+    """Predict a file of rows, offline: no server, no port.
+
+    \b
+    Examples:
+      dragoman predict ./model.joblib --input rows.csv
+      dragoman predict iris.yaml -i rows.parquet -o answers.parquet
+      dragoman predict s3://models/iris/ -i rows.csv --outputs predict,predict_proba
+
+    One answer a row, in the file's order: a column `prediction`, and for
+    predict_proba a column `probability_<class>` a class. Columns of the input
+    may come in any order. The first wrong row ends it with an error that names
+    row and field, and exit code 1; then no output file is written.
+    CSV, JSON Lines and Parquet may be larger than memory.
+    """
+    from dragoman import startup
+    from dragoman.local_model import only
+    from dragoman.predict_file import Files, predict_file
+    from dragoman.rowfiles import Layout
+
+    with _once() as stdout:
+        manifest = only(startup.manifests_of([target]), model)
+        layout = Layout(header=not no_header, delimiter=delimiter, missing=frozenset(missing or ()), ignore_extra=ignore_extra)
+        predict_file(manifest, Files(source, output, outputs, layout, chunk_rows), _settings(code_formats, cache_dir, cache_bytes), stdout)
+
+
+@app.command(short_help="Tell what a model is: format, signature, digest, ….")
+def inspect(
+    target: Target,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a model, one a line.")] = False,
+    code_formats: CodeFormats = "Allow",
+    cache_dir: CacheDir = None,
+    cache_bytes: CacheBytes = None,
+) -> None:
+    """Tell what a model is: format, data or code, inputs and outputs, digest, size, versions.
+
+    \b
+    Examples:
+      dragoman inspect ./model.joblib
+      dragoman inspect s3://models/iris/ --json | jq .signature.inputs
+      dragoman inspect ./from-a-stranger.pkl --code-formats Deny
+
+    The model is loaded, and predicts its example row. With --code-formats Deny
+    nothing of a model that is code is run: it is told from its bytes alone.
+    """
+    from dragoman import startup
+    from dragoman.inspection import inspect_all
+
+    with _once() as stdout:
+        inspect_all(startup.manifests_of([target]), _settings(code_formats, cache_dir, cache_bytes), stdout, as_json=as_json)
+
+
+@app.command(short_help="Print the digest that spec.model.digest pins.")
+def digest(
+    target: Target,
+    model: ModelName = None,
+    cache_dir: CacheDir = None,
+    cache_bytes: CacheBytes = None,
+) -> None:
+    """Print a model's digest, alone, as spec.model.digest takes it.
+
+    \b
+    Examples:
+      dragoman digest ./model.joblib
+      dragoman digest s3://models/iris/
+      test "$(dragoman digest ./model.joblib)" = "$(dragoman digest s3://models/iris/model.joblib)"
+
+    Pin the digest of the file that you trained, where you trained it; not of
+    what a bucket holds. A file's is its SHA-256; a folder's that of the sorted
+    list of its files' digests and names.
+    """
+    from dragoman import startup
+    from dragoman.local_model import digest_of_model, only
+
+    with _once() as stdout:
+        manifest = only(startup.manifests_of([target]), model)
+        stdout.write(digest_of_model(manifest, _settings("Allow", cache_dir, cache_bytes)).encode() + b"\n")
+
+
+@app.command(short_help="Check manifests; every error names its path.")
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Manifests, or folders of them.", show_default=False)],
 ) -> None:
