@@ -1,12 +1,11 @@
 """Processes of a server that start afresh instead of being forked: a replacement loader, and everything on macOS.
 
-`python -m dragoman.fresh` reads a `Boot` on its standard input and inherits the descriptors that it names.
+`python -m dragoman.entry` reads a `Boot` on its standard input and inherits the descriptors that it names.
 """
 
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 
@@ -19,7 +18,7 @@ def start(boot: Boot, *, capture: bool = False) -> subprocess.Popen[bytes]:
     """Start a process in the role that `boot` names; `capture` gives its standard output as a pipe."""
     fds = [boot.listener_fd, boot.heartbeats_fd, boot.reports_fd, boot.lifeline_fd, boot.channel_fd]
     child = subprocess.Popen(
-        [sys.executable, "-m", "dragoman.fresh"],
+        [sys.executable, "-m", "dragoman.entry"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE if capture else None,
         pass_fds=[fd for fd in fds if fd >= 0],
@@ -30,48 +29,3 @@ def start(boot: Boot, *, capture: bool = False) -> subprocess.Popen[bytes]:
     child.stdin.close()
     child.returncode = 0  # it is reaped by its pid, as forked children are; Popen need not mind it
     return child
-
-
-def main() -> None:
-    boot = msgspec.json.decode(sys.stdin.buffer.read(), type=Boot)
-    from dragoman import logs, metrics
-
-    logs.configure(boot.settings.log_format, boot.settings.log_level)
-    os.environ["PROMETHEUS_MULTIPROC_DIR"] = boot.metrics_dir
-    metrics.use()
-    from dragoman import loader
-
-    loader.set_threads(boot.settings.workers)
-    if boot.role == "examine":
-        _examine(boot)
-        return
-    from dragoman.heartbeat import Heartbeats
-    from dragoman.sockets import Sockets
-
-    heartbeats = Heartbeats(boot.heartbeats_fd, boot.settings.workers)
-    sockets = Sockets(socket.socket(fileno=boot.listener_fd), socket.socket(fileno=boot.reports_fd), boot.lifeline_fd, boot.grpc_address)
-    if boot.role == "loader":
-        loader.run(boot, socket.socket(fileno=boot.channel_fd), sockets, heartbeats)
-        return
-    from dragoman.registry import Outcome
-
-    manifests = {m.name: m for m in boot.manifests}
-    outcomes = {known.model: Outcome.of(manifests[known.model], known) for known in boot.known}
-    loader.run_worker(boot.index, boot, sockets, heartbeats, outcomes, {load.model: load for load in boot.loads})
-
-
-def _examine(boot: Boot) -> None:
-    """Load one model, predict with it, and write what was found to standard output."""
-    from dragoman import loader, loading
-
-    load = boot.loads[0]
-    manifest = next(m for m in boot.manifests if m.name == load.model)
-    out = os.dup(1)
-    os.dup2(2, 1)  # what the model's code prints is not the answer
-    examined = loader.examine_safely(lambda: loading.examine(load, manifest, loading.load_model(load, manifest, boot.settings)))
-    with os.fdopen(out, "wb") as answer:
-        answer.write(msgspec.json.encode(examined))
-
-
-if __name__ == "__main__":
-    main()

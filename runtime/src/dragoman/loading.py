@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import msgspec
@@ -28,7 +29,7 @@ def load_model(load: Load, manifest: ModelDeployment, settings: Settings) -> Loa
 
     model = manifest.spec.model
     with threadpool_limits(1, "openmp"):
-        return formats.load(
+        loaded = formats.load(
             _files(load),
             model.format,
             policy=settings.code_formats,
@@ -37,6 +38,15 @@ def load_model(load: Load, manifest: ModelDeployment, settings: Settings) -> Loa
             outputs=(model.outputs.target, model.outputs.classes),
             settings=formats.Settings(threads=cgroup.threads_per_worker(settings.workers)),
         )
+    return_memory()
+    return loaded
+
+
+def return_memory() -> None:
+    """Give back to the system what unpickling took and left: as much again as the model itself, seen with a forest of 500 MB."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries give back by themselves
+    if trim is not None:
+        trim(0)
 
 
 def examine(load: Load, manifest: ModelDeployment, loaded: LoadedModel) -> Examined:
