@@ -43,7 +43,7 @@ def saturated(seconds: int) -> None:
 
 def unpickling(megabytes: int) -> None:
     model = forest(megabytes)
-    command, url, management = ours(str(model))
+    command, _, management = ours(str(model))
     WORK.mkdir(exist_ok=True)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
