@@ -41,10 +41,8 @@ def main() -> None:
                     figures[server.name].append(rate(server.url, BODY, connections, options.seconds))
             print(f"\n{connections} connection{'s' if connections > 1 else ''}")
             for name, rounds in figures.items():
-                print(
-                    requests, p50, p99 = ([figure[i] for figure in rounds] for i in range(3))
-                    print(f"  {name:6} {spread(requests):>28} requests/s   p50 {median(p50):6.2f} ms   p99 {median(p99):6.2f} ms")
-                )
+                requests, p50, p99 = ([figure[i] for figure in rounds] for i in range(3))
+                print(f"  {name:6} {spread(requests):>28} requests/s   p50 {median(p50):6.2f} ms   p99 {median(p99):6.2f} ms")
             ratios = [a[0] / b[0] for a, b in zip(figures["ours"], figures["floor"], strict=True)]
             print(f"  ours / floor, pair by pair: {spread(ratios, 2)}")
 
