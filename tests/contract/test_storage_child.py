@@ -36,6 +36,11 @@ def answer(request: Request, command: Sequence[str] = FETCHER) -> tuple[list[dic
     return [json.loads(line) for line in done.stdout.splitlines()], done.returncode
 
 
+def fetchers() -> list[psutil.Process]:
+    """The fetch processes of this one, which has others: servers."""
+    return [each for each in psutil.Process().children() if "dragoman.storage.fetcher" in each.cmdline()]
+
+
 async def asked(server: HostileServer, count: int = 1) -> None:
     """Waits until the server has been asked so often."""
     async with asyncio.timeout(30):
@@ -101,7 +106,7 @@ def test_cancelling_ends_it_and_a_later_fetch_removes_what_it_left(tmp_path: Pat
             started = asyncio.Event()
             task = asyncio.create_task(fetch_in_child(request, lambda event: started.set()))
             await asyncio.wait_for(started.wait(), 30)
-            (process,) = psutil.Process().children()
+            (process,) = fetchers()
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -120,7 +125,7 @@ def test_one_that_is_killed_is_told_apart_and_may_be_tried_again(tmp_path: Path)
             request = Request.of(server.uri("model"), cache=tmp_path / "cache")
             task = asyncio.create_task(fetch_in_child(request, print))
             await asked(server)
-            (process,) = psutil.Process().children()
+            (process,) = fetchers()
             process.kill()
             with pytest.raises(StorageUnavailable, match="was ended by SIGKILL") as ended:
                 await task

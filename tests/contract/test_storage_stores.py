@@ -20,6 +20,10 @@ from dragoman.storage.remote import PART_BYTES
 from dragoman.storage.request import Bounds, Fetched, Progress, Request, Warned
 
 Get = Callable[..., Fetched]
+LISTING = b"""<?xml version="1.0" encoding="UTF-8"?><ListBucketResult><Name>models</Name><Prefix>iris/</Prefix><KeyCount>2</KeyCount>
+<Contents><Key>iris/a</Key><Size>1</Size><ETag>"1"</ETag><LastModified>2020-01-01T00:00:00.000Z</LastModified></Contents>
+<Contents><Key>iris/a/b</Key><Size>1</Size><ETag>"2"</ETag><LastModified>2020-01-01T00:00:00.000Z</LastModified></Contents>
+</ListBucketResult>"""
 
 
 @pytest.fixture(autouse=True)
@@ -78,6 +82,13 @@ def test_a_folder_is_fetched_with_and_without_a_slash_and_has_its_local_digest(
 def test_a_folders_own_marker_is_no_file(server: ObjectServer, get: Get, folder: Path) -> None:
     server.put("marked/iris/", b"")
     assert get(server.put_folder("marked/iris", folder), server.options).digest == digest_of(folder)
+
+
+def test_an_object_that_is_also_a_folder_is_refused(get: Get) -> None:
+    with hostile_http({"models/iris/a": b"1", "models/iris/a/b": b"2", "models": LISTING}) as web:
+        options = {"endpoint": web.endpoint, "skip_signature": "true"}
+        with pytest.raises(UnsupportedFormat, match="'a/b' is both a file and a folder"):
+            get("s3://models/iris/", options)
 
 
 def test_an_empty_object_is_a_model_of_no_bytes(server: ObjectServer, get: Get) -> None:

@@ -14,7 +14,7 @@ from dragoman.storage.digest import CHUNK_BYTES, file_digest, files_of, regular
 from dragoman.storage.disk import Writer
 from dragoman.storage.failures import Changed
 from dragoman.storage.request import Bounds
-from dragoman.storage.source import Listing, Object, Report, settled
+from dragoman.storage.source import Listing, Object, Report, place, settled
 from dragoman.storage.uri import Location
 
 _FICLONE = 0x40049409  # linux/fs.h: share the blocks of another file
@@ -49,9 +49,7 @@ class Local:
         self._report.begin(listing.bytes)
         copied = []
         for wanted in listing.objects:
-            target = into / wanted.name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            copied.append((wanted.name, self._copy_one(wanted, target)))
+            copied.append((wanted.name, self._copy_one(wanted, place(into, wanted.name, self._location.uri))))
         self._report.flush(final=True)
         return copied
 
@@ -62,7 +60,7 @@ class Local:
             raise AccessDenied(f"{wanted.key}: cannot be read; change its permissions, or the user that serves it") from error
         except FileNotFoundError:
             raise Changed from None
-        with source, target.open("xb", buffering=0) as sink:
+        with source, target.open("r+b", buffering=0) as sink:
             before = _version(os.fstat(source.fileno()))
             if _clone(source.fileno(), sink.fileno()):
                 digest = file_digest(target)

@@ -24,7 +24,7 @@ from dragoman.storage.digest import CHUNK_BYTES
 from dragoman.storage.failures import Broken, Changed, RangesIgnored, failure
 from dragoman.storage.names import relative_name
 from dragoman.storage.request import Bounds
-from dragoman.storage.source import Listing, Object, Report, settled
+from dragoman.storage.source import Listing, Object, Report, place, settled
 from dragoman.storage.store import Opened
 from dragoman.storage.uri import Location
 
@@ -109,7 +109,7 @@ class Remote:
 
     def copy(self, listing: Listing, into: Path) -> list[tuple[str, str]]:
         self._report.begin(listing.bytes)
-        parts = [self._parts(wanted, into / wanted.name) for wanted in listing.objects]
+        parts = [self._parts(wanted, place(into, wanted.name, self._location.uri)) for wanted in listing.objects]
         work = _Work(deque(part for some in parts for part in some))
         for _ in range(min(STREAMS, len(work.waiting))):
             threading.Thread(target=self._stream, args=(work,), daemon=True).start()
@@ -120,8 +120,6 @@ class Remote:
             self._report.flush(final=True)
 
     def _parts(self, wanted: Object, path: Path) -> list[_Part]:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
         size = PART_BYTES if self._ranges and wanted.version else max(wanted.size, 1)
         return [_Part(wanted, path, start, min(start + size, wanted.size)) for start in range(0, wanted.size, size)]
 
@@ -215,7 +213,12 @@ class Remote:
     def _get(self, key: str, options: dict[str, Any], known: Object | None = None) -> Any:
         if known is not None and known.etag is not None:
             options = {**options, "if_match": known.etag}
-        result: Any = _asked(lambda: obstore.get(self._store, key, options=options or None), self._location)  # type: ignore[arg-type]
+        try:
+            result: Any = _asked(lambda: obstore.get(self._store, key, options=options or None), self._location)  # type: ignore[arg-type]
+        except ModelNotFound:
+            if known is None:
+                raise
+            raise Changed from None  # it was there a moment ago
         if known is not None and not _same(_object(known.name, key, result.meta), known):
             raise Changed
         return result

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from dragoman.errors import UnsupportedFormat
 from dragoman.storage.request import OnEvent, Progress, Warned
 
 SETTLED_SECONDS = 2.0  # a time of change younger than this may be shared by a later change
@@ -56,6 +57,17 @@ class Source(Protocol):
 
     def copy(self, listing: Listing, into: Path) -> list[tuple[str, str]]:
         """Writes every file below `into`; gives each one's name and the hex digest of the bytes written."""
+
+
+def place(into: Path, name: str, uri: str) -> Path:
+    """Makes the empty file that a model's file goes to. Raises `UnsupportedFormat` where the disk cannot hold both it and another."""
+    path = into / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(exist_ok=False)
+    except (FileExistsError, NotADirectoryError):
+        raise UnsupportedFormat(f"{uri}: {name!r} is both a file and a folder, or differs from another only in case; rename one") from None
+    return path
 
 
 def settled(changed: float, now: float) -> bool:
