@@ -51,7 +51,8 @@ def framed(categories: Mapping[str, Sequence[Any]]) -> Feed:
 
         frame = as_frame(table)
         for name, values in categories.items():
-            frame[name] = pd.Categorical(frame[name], categories=list(values))
+            known = pd.Index(list(values))
+            frame[name] = pd.Categorical.from_codes(known.get_indexer(frame[name]), categories=known)  # -1, missing, where it is none
         return frame
 
     return feed
