@@ -27,6 +27,7 @@ class NoDiffBase(kopf.DiffBaseStorage):
 
 def registry_of(engine: Engine) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
+    kopf.on.login(registry=registry)(kopf.login_via_client)
     kopf.on.startup(registry=registry)(partial(_start, engine))
     for kind in WATCHED:
         kopf.on.event(group=kind.group, version=kind.version, plural=kind.plural, id=kind.plural, registry=registry)(
