@@ -162,9 +162,17 @@ def test_workers_serve_on_when_their_loader_dies_and_are_replaced_by_a_fresh_one
             assert running.tally.failed == []
         first = server.worker_pids()[0]
         os.kill(first, signal.SIGKILL)
-        eventually(lambda: len(server.worker_pids()) == 2 and first not in server.worker_pids())
+        eventually(lambda: len({first, *server.worker_pids()}) == 3)
         assert server.predict("iris", [[5.1, 3.5, 1.4, 0.2]]).status_code == 200
         assert server.terminate() == 0
+
+
+def test_a_drain_does_not_wait_for_a_worker_that_was_being_replaced(tmp_path: Path) -> None:
+    with serving(tmp_path, manifest(tmp_path, "iris", IRIS), "--workers", "2") as server:
+        os.kill(_parent(server.worker_pids()[0]), signal.SIGKILL)  # the fresh loader takes its time, so that the replacement does
+        os.kill(server.worker_pids()[0], signal.SIGKILL)
+        eventually(lambda: server.metric("dragoman_worker_restarts_total") == 1)
+        assert server.terminate(timeout=20) == 0
 
 
 def test_processes_end_with_their_supervisor(tmp_path: Path) -> None:

@@ -113,6 +113,7 @@ class Supervisor:
         self._loader: LoaderProcess
         self._loader_generation = 0
         self._loader_ends = 0  # in a row, without a model loaded
+        self._spawning: set[int] = set()  # workers that the loader was told to fork, and has not yet
         self._orphans: set[int] = set()  # workers whose loader has ended
         self._ended: asyncio.Future[int]
         self._tasks: set[asyncio.Task[None]] = set()
@@ -231,6 +232,9 @@ class Supervisor:
                     self._spawn(worker.index)
 
     def _spawn(self, index: int) -> None:
+        if self.status.draining or index in self._spawning:
+            return
+        self._spawning.add(index)
         worker = self.status.workers[index]
         worker.state, worker.started = "Starting", time.monotonic()
         self._loader.send(Spawn(index=index))
@@ -264,6 +268,7 @@ class Supervisor:
         elif isinstance(message, Spawned):
             worker = self.status.workers[message.index]
             worker.pid = message.pid
+            self._spawning.discard(message.index)
         elif isinstance(message, Exited):
             self._on_worker_end(message.pid, message.status)
 
@@ -314,6 +319,7 @@ class Supervisor:
     def _replace_loader(self, *, killed: bool = False) -> None:
         """A fresh loader, which loads again what is to be shared with workers to come. Those that serve are not disturbed."""
         self._loader_generation += 1
+        self._spawning.clear()
         self._orphans |= {w.pid for w in self.status.workers if w.pid}
         if not killed:
             self._loader.kill()
@@ -335,6 +341,8 @@ class Supervisor:
                 worker = self.status.workers[message.index]
                 if isinstance(message, Ready):
                     worker.state, worker.pid = "Ready", message.pid
+                    if self.status.draining:  # it was on its way when the others were told; before this it would not have heard
+                        _signal(message.pid, signal.SIGTERM)
                     self._on_worker_ready()
                 else:
                     worker.last_exit = Failure(message.reason, message.message)
