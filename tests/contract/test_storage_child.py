@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -247,6 +248,8 @@ def test_a_small_disk_ends_it_with_its_code(tmp_path: Path, place: str, why: str
 
 
 def answer_or_skip(request: Request, command: Sequence[str]) -> tuple[list[dict[str, object]], int]:
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]}, which gives a test a file system of its own, is not here")
     done = subprocess.run(command, input=json.dumps(request.to_json()), capture_output=True, text=True, check=False)
     if not done.stdout:
         pytest.skip(f"a file system cannot be mounted here: {done.stderr.strip()}")

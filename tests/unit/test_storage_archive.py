@@ -8,6 +8,7 @@ import io
 import os
 import stat
 import struct
+import subprocess
 import tarfile
 import warnings
 import zipfile
@@ -92,7 +93,7 @@ def test_a_sparse_file_is_unpacked_whole(tmp_path: Path) -> None:
     with sparse.open("wb") as file:
         file.truncate(1_000_000)
         file.write(b"1")
-    os.system(f"cd {tmp_path} && tar --sparse -cf sparse.tar model")
+    subprocess.run(["tar", "--sparse", "-C", tmp_path, "-cf", tmp_path / "sparse.tar", "model"], check=True)
     assert unpacked(tmp_path, (tmp_path / "sparse.tar").read_bytes()) == {"model": sparse.read_bytes()}
 
 
