@@ -1,6 +1,6 @@
 """How promptly `/livez` and `/metrics` answer on a server that is saturated, and on one that is unpickling 500 MB.
 
-Run: python bench/busy_health.py [--megabytes 500] [--seconds 10]
+Run: python -m bench.busy_health [--megabytes 500] [--seconds 10]
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from contest import ROOT, WORK, ours, rate, started
-from memory import forest
+from bench.contest import ROOT, WORK, ours, rate, started
+from bench.memory import forest
 
 BODY = json.dumps({"instances": [[5.1, 3.5, 1.4, 0.2]] * 200}).encode()
 

@@ -1,6 +1,6 @@
 """Memory of four workers on a scikit-learn model of about 500 MB against that of one: proportional set size (PSS) of all processes.
 
-Run: python bench/memory.py [--megabytes 500] [--predictions 1000]
+Run: python -m bench.memory [--megabytes 500] [--predictions 1000]
 The forest is trained once, on numbers made here, and kept in bench/.work.
 """
 
@@ -12,7 +12,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from contest import WORK, ours, pss_bytes, started
+from bench.contest import WORK, ours, pss_bytes, started
 
 
 def forest(megabytes: int) -> Path:

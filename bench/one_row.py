@@ -1,6 +1,6 @@
 """One row of iris over v1, one worker: ours against the floor, interleaved rounds in one run.
 
-Run: python bench/one_row.py [--rounds 5] [--seconds 3] [--connections 1 16 64]
+Run: python -m bench.one_row [--rounds 5] [--seconds 3] [--connections 1 16 64]
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import urllib.request
 from contextlib import ExitStack
 
-from contest import ROOT, floor, median, ours, rate, spread, started
+from bench.contest import ROOT, floor, median, ours, rate, spread, started
 
 BODY = b'{"instances":[[5.1,3.5,1.4,0.2]]}'
 PATH = "/v1/models/iris:predict"

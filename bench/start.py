@@ -1,6 +1,6 @@
 """From the command to readiness, iris from a local file: ours against the floor, interleaved, bytecode compiled for both.
 
-Run: python bench/start.py [--rounds 7]
+Run: python -m bench.start [--rounds 7]
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import compileall
 import time
 
-from contest import ROOT, WORK, floor, ours, spread, started
+from bench.contest import ROOT, WORK, floor, ours, spread, started
 
 
 def main() -> None:
