@@ -117,7 +117,7 @@ def _signature(model: Any, example: Any) -> Signature:
     if isinstance(model, Model):
         return _shown(declared_signature(model, type(model).__name__), example)
     if type(model).__name__ == "Booster" and package_of(model) in ("xgboost", "lightgbm"):
-        return signature_of_booster(model)
+        return _shown(signature_of_booster(model), example)
     if hasattr(model, "n_features_in_") or package_of(model) in _INSTALLED:
         known, methods = signature_and_feed(model)[0], ESTIMATOR_METHODS
     else:
@@ -141,9 +141,11 @@ def _shown(known: Signature, example: Any) -> Signature:
 
 
 def _with_example(field: Field, seen: Field) -> Field:
-    if seen.example is None or (field.enum is not None and seen.example not in field.enum):
+    """The field with the author's example, where that is one of its values."""
+    alike = seen.type == field.type or (seen.type, field.type) == ("integer", "number")
+    if seen.example is None or not alike or (field.enum is not None and seen.example not in field.enum):
         return field
-    value = float(seen.example) if field.type == "number" and isinstance(seen.example, int) else seen.example
+    value = float(seen.example) if field.type == "number" else seen.example
     return msgspec.structs.replace(field, example=value)
 
 
