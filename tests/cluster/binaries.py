@@ -28,6 +28,7 @@ DEBIAN = {  # command: package
     "nsenter": "util-linux",
     "ip": "iproute2",
     "sysctl": "procps",
+    "mount": "mount",
     "umount": "mount",
     "ctr": "containerd",
     "gcc": "gcc",

@@ -80,6 +80,12 @@ class Cluster:
         """`kubectl apply` of YAML text, server-side."""
         self.kubectl("apply", "--server-side", "-f", "-", *arguments, stdin=manifests)
 
+    def make_namespace(self, name: str) -> None:
+        """A namespace that enforces the restricted Pod Security Standard; pods can be created in it at once."""
+        labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+        self.apply(json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}))
+        self.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=30s")  # a controller's work
+
     def service(self, name: str, namespace: str = "default") -> str:
         """A Service's address, to be used within `inside()`."""
         address: str = self.get("service", name, "-n", namespace)["spec"]["clusterIP"]

@@ -11,7 +11,8 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
+from socketserver import ThreadingTCPServer
 from typing import Any
 
 Object = dict[str, Any]
@@ -85,7 +86,12 @@ def main(kubectl: str, kubeconfig: str, address: str, port: str) -> None:
         def log_message(self, format: str, *arguments: object) -> None:
             """Says nothing: it is asked every second."""
 
-    ThreadingHTTPServer((address, int(port)), Targets).serve_forever()
+    Server((address, int(port)), Targets).serve_forever()
+
+
+class Server(ThreadingTCPServer):  # http.server's own asks DNS for its name, which takes seconds where there is none
+    allow_reuse_address = True
+    daemon_threads = True
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ OWN = Path("/proc/thread-self/ns/net")
 def make_namespace(place: Place) -> None:
     """A veth pair, both ends inside, carries the node's address and the default route: not every machine has dummy devices."""
     ip = debian("ip")
-    namespace = _namespace(place)
+    namespace = namespace_path(place)
     _run(ip, "netns", "add", namespace.name)
     place.netns.symlink_to(namespace)
     within: tuple[str | Path, ...] = (*inside(place), ip)
@@ -40,8 +40,8 @@ def make_namespace(place: Place) -> None:
 
 
 def remove_namespace(place: Place) -> None:
-    if _namespace(place).exists():
-        _run(debian("ip"), "netns", "delete", _namespace(place).name)
+    if namespace_path(place).exists():
+        _run(debian("ip"), "netns", "delete", namespace_path(place).name)
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def namespace_kept() -> Iterator[None]:
                 _set_namespace(own)
 
 
-def _namespace(place: Place) -> Path:
+def namespace_path(place: Place) -> Path:
     return Path("/run/netns") / f"dragoman-{place.name}"
 
 

@@ -52,6 +52,9 @@ def load_image(place: Place, archive: Path) -> None:
 
 def _start_containerd(place: Place) -> None:
     state = place.state
+    (state / "containerd").mkdir()
+    # images are ten thousands of files, which a disk takes seconds to write and to remove; what pods write themselves is kubelet's, on disk
+    subprocess.run((debian("mount"), "-t", "tmpfs", "-o", "mode=0711", "tmpfs", state / "containerd"), check=True)
     (state / "cni").mkdir()
     (state / "cni" / "10-bridge.conflist").write_text(json.dumps(_pod_network(place)), encoding="utf-8")
     (state / "containerd.toml").write_text(_containerd_settings(place), encoding="utf-8")

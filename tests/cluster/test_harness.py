@@ -17,7 +17,7 @@ Object = dict[str, Any]
 CONTAINER: Object = {
     "imagePullPolicy": "IfNotPresent",
     "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
-    "resources": {"limits": {"memory": "128Mi", "cpu": "500m"}},
+    "resources": {"requests": {"memory": "32Mi", "cpu": "20m"}, "limits": {"memory": "128Mi", "cpu": "500m"}},  # there are two cores
 }
 POD: Object = {
     "automountServiceAccountToken": False,
