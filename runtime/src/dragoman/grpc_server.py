@@ -12,23 +12,23 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from dragoman.dialects.dialect import Request, Rpc
 from dragoman.dialects.v2_grpc import grpc_status
-from dragoman.errors import CallError, Overloaded
+from dragoman.errors import BadRequest, CallError, Overloaded, TooLarge
 from dragoman.exchange import CLIENT_LEFT, Worker, request_id, unexpected
 from dragoman.proto import open_inference
-from dragoman.registry import Registry
+from dragoman.registry import Registry, ServedModel
 
 _CONNECTION_AGE_MS = 300_000  # connections age out, so that clients spread over workers and pods again
-_OVERHEAD_BYTES = 1024 * 1024  # what framing and typed contents may add to maxRequestBytes
 
 
 class GrpcServer:
     def __init__(self, rpcs: Mapping[str, Sequence[Rpc]], models: Registry, worker: Worker, address: str) -> None:
-        limit = max((m.limits.max_request_bytes for m in models.values()), default=0) + _OVERHEAD_BYTES
+        limit = max((m.limits.max_request_bytes for m in models.values()), default=0)
         self._server = grpc.aio.server(
             options=(
                 ("grpc.so_reuseport", 1),
@@ -75,7 +75,7 @@ def _reflected() -> Any:
 
 def _handler(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Any:
     behave = _predicting(dialect, rpc, models, worker) if rpc.decode else _answering(dialect, rpc, worker)
-    return grpc.unary_unary_rpc_method_handler(behave, request_deserializer=rpc.parse, response_serializer=rpc.serialize)
+    return grpc.unary_unary_rpc_method_handler(behave, request_deserializer=_parser(rpc), response_serializer=rpc.serialize)
 
 
 def _predicting(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Callable[[Any, Any], Awaitable[Any]]:
@@ -83,6 +83,7 @@ def _predicting(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Cal
     assert rpc.decode
     assert rpc.encode
     find, decode, encode = rpc.model, rpc.decode, rpc.encode
+    limits_differ = len({model.limits.max_request_bytes for model in models.values()}) > 1  # the server itself knows only the largest
 
     async def predict(message: Any, context: Any) -> Any:
         started = time.monotonic()
@@ -91,8 +92,10 @@ def _predicting(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Cal
         try:
             worker.admission.enter()
             entered = True
-            model = models[find(message).name]
+            model = models[find(_understood(message)).name]
             name = model.name
+            if limits_differ:
+                _refuse_large(message, model)
             remaining = context.time_remaining()
             deadline = started + min(model.limits.timeout_seconds, remaining if remaining is not None else float("inf"))
             call = decode(message, model)
@@ -105,9 +108,7 @@ def _predicting(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Cal
         except asyncio.CancelledError:
             code = CLIENT_LEFT
             raise
-        except Exception as error:
-            if isinstance(error, grpc.RpcError) or type(error).__name__ == "AbortError":
-                raise
+        except Exception as error:  # noqa: BLE001  the edge of a call
             code = 500
             await _abort(context, unexpected(error, seen), seen)
         finally:
@@ -127,20 +128,49 @@ def _answering(dialect: str, rpc: Rpc, worker: Worker) -> Callable[[Any, Any], A
         seen = _request(rpc, context)
         code = 200
         try:
-            return reply(message)
+            return reply(_understood(message))
         except CallError as error:
             code = error.status
             await _abort(context, error, seen)
+        except Exception as error:  # noqa: BLE001  the edge of a call
+            code = 500
+            await _abort(context, unexpected(error, seen), seen)
         finally:
             worker.observe("", dialect, code, started, seen)
 
     return answer
 
 
+def _parser(rpc: Rpc) -> Callable[[bytes], Any]:
+    """The message, or what is wrong with it: raised here, gRPC would make an internal error of it."""
+
+    def parse(sent: bytes) -> Any:
+        try:
+            return rpc.parse(sent)
+        except DecodeError:
+            return BadRequest(f"the {len(sent)} bytes sent to {rpc.method} are not the message that it takes")
+
+    return parse
+
+
+def _understood(message: Any) -> Any:
+    if isinstance(message, BadRequest):
+        raise message
+    return message
+
+
+def _refuse_large(message: Any, model: ServedModel) -> None:
+    limit = model.limits.max_request_bytes
+    if message.ByteSize() > limit:
+        raise TooLarge(f"the message is larger than {limit} bytes (serving.limits.maxRequestBytes)")
+
+
 def _request(rpc: Rpc, context: Any) -> Request:
-    """What logs and metrics need of a call, in the shape that HTTP requests have."""
+    """What logs and metrics need of a call, in the shape that HTTP requests have. Its id goes back whatever becomes of it."""
     headers = {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-    return Request("POST", rpc.method, headers, b"", request_id=request_id(headers))
+    seen = Request("POST", rpc.method, headers, b"", request_id=request_id(headers))
+    context.set_trailing_metadata((("x-request-id", seen.request_id),))
+    return seen
 
 
 async def _abort(context: Any, error: CallError, request: Request) -> None:
