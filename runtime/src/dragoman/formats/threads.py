@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
@@ -37,7 +37,7 @@ def _limit(limits: ExitStack) -> None:
 
 
 class _Watcher(MetaPathFinder):
-    """Finds those libraries as the usual finder does, and limits them once they are imported."""
+    """Finds those libraries as the other finders do, and limits them once they are imported."""
 
     def __init__(self, limits: ExitStack) -> None:
         self._limits = limits
@@ -45,7 +45,8 @@ class _Watcher(MetaPathFinder):
     def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
         if name not in _WITH_OPENMP:
             return None
-        spec = PathFinder.find_spec(name, path, target)
+        others = (finder for finder in list(sys.meta_path) if finder is not self)
+        spec = next((found for finder in others if (found := finder.find_spec(name, path, target)) is not None), None)
         if spec is not None and spec.loader is not None:
             loader: Any = spec.loader
             run = loader.exec_module
