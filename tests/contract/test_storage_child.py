@@ -274,13 +274,14 @@ def test_what_the_supervisor_imports_is_light() -> None:
 
 def test_its_memory_does_not_grow_with_the_model(s3_server: ObjectServer, tmp_path: Path) -> None:
     """A fifth of what bench/fetch_memory.py measures; more than the bound, were it held in memory."""
-    large = s3_server.folder / s3_server.bucket / "large.bin"
+    large = s3_server.folder / s3_server.bucket / "storage" / "large.bin"
+    large.parent.mkdir(exist_ok=True)
     with large.open("wb") as file:
         file.truncate(400 * MIB)
     os.utime(large, (1, 1))
     try:
-        idle, _ = peak_mib(Request.of(s3_server.put("one", b"1"), options=s3_server.options, cache=tmp_path))
-        peak, _ = peak_mib(Request.of(s3_server.uri("large.bin"), options=s3_server.options, cache=tmp_path))
+        idle, _ = peak_mib(Request.of(s3_server.put("storage/one", b"1"), options=s3_server.options, cache=tmp_path))
+        peak, _ = peak_mib(Request.of(s3_server.uri("storage/large.bin"), options=s3_server.options, cache=tmp_path))
     finally:
         large.unlink()
     assert peak - idle < BOUND_MIB

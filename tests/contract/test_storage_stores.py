@@ -64,7 +64,7 @@ def folder(tmp_path: Path) -> Path:
 def test_an_object_is_fetched_in_parts_and_is_the_same(server: ObjectServer, get: Get, tmp_path: Path) -> None:
     model = tmp_path / "model.bin"
     model.write_bytes(os.urandom(2 * PART_BYTES + 12345))
-    fetched = get(server.put("parts/model.bin", model), server.options, digest_of(model))
+    fetched = get(server.put("storage/parts/model.bin", model), server.options, digest_of(model))
     assert (fetched.name, fetched.bytes, digest_of(fetched.path)) == ("model.bin", model.stat().st_size, digest_of(model))
 
 
@@ -72,16 +72,16 @@ def test_an_object_is_fetched_in_parts_and_is_the_same(server: ObjectServer, get
 def test_a_folder_is_fetched_with_and_without_a_slash_and_has_its_local_digest(
     server: ObjectServer, get: Get, folder: Path, slash: str
 ) -> None:
-    uri = server.put_folder("folders/iris", folder).rstrip("/") + slash
-    server.put("folders/iris-2/model.joblib", b"another model")
+    uri = server.put_folder("storage/folders/iris", folder).rstrip("/") + slash
+    server.put("storage/folders/iris-2/model.joblib", b"another model")
     fetched = get(uri, server.options)
     assert (fetched.name, fetched.bytes, fetched.digest) == ("iris", 6, digest_of(folder))
     assert digest_of(fetched.path) == digest_of(folder)
 
 
 def test_a_folders_own_marker_is_no_file(server: ObjectServer, get: Get, folder: Path) -> None:
-    server.put("marked/iris/", b"")
-    assert get(server.put_folder("marked/iris", folder), server.options).digest == digest_of(folder)
+    server.put("storage/marked/iris/", b"")
+    assert get(server.put_folder("storage/marked/iris", folder), server.options).digest == digest_of(folder)
 
 
 def test_an_object_that_is_also_a_folder_is_refused(get: Get) -> None:
@@ -92,32 +92,32 @@ def test_an_object_that_is_also_a_folder_is_refused(get: Get) -> None:
 
 
 def test_an_empty_object_is_a_model_of_no_bytes(server: ObjectServer, get: Get) -> None:
-    assert get(server.put("nothing", b""), server.options).path.read_bytes() == b""
+    assert get(server.put("storage/nothing", b""), server.options).path.read_bytes() == b""
 
 
 def test_an_object_that_did_not_change_is_not_read_again_and_a_changed_one_is(server: ObjectServer, tmp_path: Path) -> None:
-    uri = server.put("changing/model", b"one")
+    uri = server.put("storage/changing/model", b"one")
     request = Request.of(uri, options=server.options, cache=tmp_path / "cache")
     first = fetch(request)
     told: list[Progress | Warned] = []
     assert fetch(request, told.append).path == first.path
     assert [event.bytes for event in told if isinstance(event, Progress)] in ([], [0])
-    server.put("changing/model", b"two")
+    server.put("storage/changing/model", b"two")
     assert fetch(request).path.read_bytes() == b"two"
 
 
 def test_a_folder_that_did_not_change_is_not_read_again_and_a_changed_one_is(server: ObjectServer, folder: Path, tmp_path: Path) -> None:
-    request = Request.of(server.put_folder("changing/iris", folder), options=server.options, cache=tmp_path / "cache")
+    request = Request.of(server.put_folder("storage/changing/iris", folder), options=server.options, cache=tmp_path / "cache")
     first = fetch(request)
     told: list[Progress | Warned] = []
     assert fetch(request, told.append).path == first.path
     assert [event.bytes for event in told if isinstance(event, Progress)] in ([], [0])
     (folder / "model.joblib").write_bytes(b"other")
-    server.put_folder("changing/iris", folder)
+    server.put_folder("storage/changing/iris", folder)
     assert fetch(request).digest == digest_of(folder) != first.digest
 
 
-@pytest.mark.parametrize("uri", ["missing", "missing/", "folder-of/missing.joblib"])
+@pytest.mark.parametrize("uri", ["storage/missing", "storage/missing/", "storage/folder-of/missing.joblib"])
 def test_what_is_not_there_is_model_not_found(server: ObjectServer, get: Get, uri: str) -> None:
     with pytest.raises(ModelNotFound, match=f"^{server.uri(uri)}: not found"):
         get(server.uri(uri), server.options)
@@ -128,7 +128,7 @@ def test_a_wrong_key_is_access_denied_and_is_not_repeated(server: ObjectServer, 
         assert server.scheme == "gs"  # this server lets anybody in
         return
     with pytest.raises(AccessDenied) as denied:
-        get(server.put("secret/model", b"1"), {**server.options, **server.refused_options})
+        get(server.put("storage/secret/model", b"1"), {**server.options, **server.refused_options})
     assert denied.value.message.startswith(f"{server.uri('secret/model')}: access denied (403 Forbidden")
     for secret in (*server.refused_options.values(), *(v for k, v in server.options.items() if "key" in k)):
         assert secret not in denied.value.message
@@ -136,28 +136,28 @@ def test_a_wrong_key_is_access_denied_and_is_not_repeated(server: ObjectServer, 
 
 def test_a_wrong_region_is_told(s3_server: ObjectServer, get: Get) -> None:
     with pytest.raises(InvalidSpec, match="in another region; set AWS_REGION or the storage option region"):
-        get(s3_server.put("elsewhere", b"1"), {**s3_server.options, "region": "mars-north-1"})
+        get(s3_server.put("storage/elsewhere", b"1"), {**s3_server.options, "region": "mars-north-1"})
 
 
 def test_a_wrong_digest_names_both(server: ObjectServer, get: Get) -> None:
     with pytest.raises(DigestMismatch, match=r"its digest is sha256:6b86b273.*, but sha256:0{64} is pinned"):
-        get(server.put("pinned/model", b"1"), server.options, "sha256:" + "0" * 64)
+        get(server.put("storage/pinned/model", b"1"), server.options, "sha256:" + "0" * 64)
 
 
 def test_an_option_that_is_none_is_named(server: ObjectServer, get: Get) -> None:
     with pytest.raises(InvalidSpec, match="'endpont' is not an option of"):
-        get(server.uri("x"), {**server.options, "endpont": "x"})
+        get(server.uri("storage/x"), {**server.options, "endpont": "x"})
 
 
 def test_more_objects_than_a_model_has_are_refused(server: ObjectServer, get: Get, folder: Path) -> None:
     with pytest.raises(UnsupportedFormat, match="more than 2 objects; give the folder of one model"):
-        get(server.put_folder("many", folder), server.options, bounds=Bounds(files=2))
+        get(server.put_folder("storage/many", folder), server.options, bounds=Bounds(files=2))
 
 
 def test_the_environment_opens_the_store(server: ObjectServer, get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in server.env.items():
         monkeypatch.setenv(name, value)
-    assert get(server.put("by-environment", b"1")).path.read_bytes() == b"1"
+    assert get(server.put("storage/by-environment", b"1")).path.read_bytes() == b"1"
 
 
 def test_plain_http_need_not_be_allowed_for_an_endpoint_that_is_plain_http(
@@ -165,11 +165,11 @@ def test_plain_http_need_not_be_allowed_for_an_endpoint_that_is_plain_http(
 ) -> None:
     for server in (s3_server, azure_server):
         options = {name: value for name, value in server.options.items() if name != "allow_http"}
-        assert get(server.put("plain", b"1"), options).path.read_bytes() == b"1"
+        assert get(server.put("storage/plain", b"1"), options).path.read_bytes() == b"1"
 
 
 def test_azures_own_names_open_the_store(azure_server: ObjectServer, get: Get, monkeypatch: pytest.MonkeyPatch) -> None:
-    uri = azure_server.put("by-name", b"1")
+    uri = azure_server.put("storage/by-name", b"1")
     account, key, endpoint = (azure_server.options[name] for name in ("account_name", "account_key", "endpoint"))
     monkeypatch.setenv("AZURE_STORAGE_ACCOUNT", account)
     monkeypatch.setenv("AZURE_STORAGE_KEY", key)
@@ -177,7 +177,7 @@ def test_azures_own_names_open_the_store(azure_server: ObjectServer, get: Get, m
     monkeypatch.delenv("AZURE_STORAGE_ACCOUNT")
     monkeypatch.delenv("AZURE_STORAGE_KEY")
     monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", f"AccountName={account};AccountKey={key};BlobEndpoint={endpoint}")
-    azure_server.put("by-name", b"2")
+    azure_server.put("storage/by-name", b"2")
     assert get(uri).path.read_bytes() == b"2"
 
 
@@ -185,7 +185,7 @@ def test_googles_emulator_host_opens_the_store_without_credentials(
     gcs_server: ObjectServer, get: Get, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs_server.endpoint.removeprefix("http://"))
-    assert get(gcs_server.put("emulated", b"1")).path.read_bytes() == b"1"
+    assert get(gcs_server.put("storage/emulated", b"1")).path.read_bytes() == b"1"
 
 
 def test_an_aws_profile_gives_key_region_and_endpoint(
@@ -199,13 +199,13 @@ def test_an_aws_profile_gives_key_region_and_endpoint(
         f"[default]\nregion = {options['region']}\nendpoint_url = {options['endpoint']}\n"
     )
     (tmp_path / ".aws" / "credentials").write_text(f"[dev]\n{keys}[default]\naws_access_key_id = none\naws_secret_access_key = none\n")
-    uri = s3_server.put("by-profile", b"1")
+    uri = s3_server.put("storage/by-profile", b"1")
     with pytest.raises(AccessDenied):  # the default profile's, since a profile file is there
         get(uri)
     monkeypatch.setenv("AWS_PROFILE", "dev")
     assert get(uri).path.read_bytes() == b"1"
     monkeypatch.delenv("AWS_PROFILE")
-    s3_server.put("by-profile", b"2")
+    s3_server.put("storage/by-profile", b"2")
     assert get(uri, {"profile": "dev"}).path.read_bytes() == b"2"
 
 
@@ -239,7 +239,7 @@ def test_an_anonymous_request_is_not_signed_and_asks_by_path(get: Get) -> None:
 
 def test_an_anonymous_request_that_is_refused_is_access_denied(s3_server: ObjectServer, get: Get) -> None:
     with pytest.raises(AccessDenied, match="or it is not there, and they may not list the bucket"):
-        get(s3_server.put("private", b"1"), {"endpoint": s3_server.endpoint, "skip_signature": "true"})
+        get(s3_server.put("storage/private", b"1"), {"endpoint": s3_server.endpoint, "skip_signature": "true"})
 
 
 @contextmanager
