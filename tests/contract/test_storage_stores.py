@@ -129,7 +129,7 @@ def test_a_wrong_key_is_access_denied_and_is_not_repeated(server: ObjectServer, 
         return
     with pytest.raises(AccessDenied) as denied:
         get(server.put("storage/secret/model", b"1"), {**server.options, **server.refused_options})
-    assert denied.value.message.startswith(f"{server.uri('secret/model')}: access denied (403 Forbidden")
+    assert denied.value.message.startswith(f"{server.uri('storage/secret/model')}: access denied (403 Forbidden")
     for secret in (*server.refused_options.values(), *(v for k, v in server.options.items() if "key" in k)):
         assert secret not in denied.value.message
 
