@@ -276,16 +276,25 @@ def digest(
 def validate(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Manifests, or folders of them.", show_default=False)],
 ) -> None:
-    """Check manifests without serving them; every error names its path."""
+    """Check manifests, every document of them; each error names its path and what would mend it.
+
+    \b
+    Examples:
+      dragoman validate modeldeployment.yaml
+      dragoman validate deployments/ other.yaml
+
+    Nothing is fetched or loaded: whether the model is there, and is what the
+    manifest says, only `dragoman inspect` and `dragoman serve` can tell.
+    """
     from dragoman import manifest
 
     failed = False
     for file in files:
-        try:
-            for found in manifest.load(file):
+        for found in manifest.each(file):
+            if isinstance(found, InvalidSpec):
+                failed = True
+                typer.secho(found.message, fg=typer.colors.RED, err=True)
+            else:
                 typer.echo(f"{file}: {found.name} is valid")
-        except InvalidSpec as error:
-            failed = True
-            typer.secho(error.message, fg=typer.colors.RED, err=True)
     if failed:
         raise typer.Exit(InvalidSpec.exit_code)

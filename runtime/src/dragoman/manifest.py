@@ -6,9 +6,7 @@ the runtime only checks their shape. Every error names its path: ``spec.model.in
 
 from __future__ import annotations
 
-import difflib
 import re
-import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -16,8 +14,11 @@ from typing import Any, Literal
 import msgspec
 import yaml
 
+from dragoman.complaints import explained, shown, yaml_problem
 from dragoman.errors import InvalidSpec
 from dragoman.signature import Field
+from dragoman.storage.uri import parse as parse_uri
+from dragoman.yaml_documents import documents
 
 API_VERSION = "dragoman.dev/v1alpha1"
 KIND = "ModelDeployment"
@@ -168,14 +169,31 @@ def load(path: Path) -> list[ModelDeployment]:
 
     Relative URIs are resolved against their file's folder. Raises `InvalidSpec`, its message led by file and document.
     """
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml", ".json") and p.is_file())
-        found = [manifest for file in files for manifest in load(file)]
-    else:
-        found = list(_of_file(path))
-    if not found:
-        raise InvalidSpec(f"{path}: no {KIND} found; see `dragoman serve --help` for what can be served")
+    found = []
+    for one in each(path):
+        if isinstance(one, InvalidSpec):
+            raise one
+        found.append(one)
     return found
+
+
+def each(path: Path) -> Iterator[ModelDeployment | InvalidSpec]:
+    """As `load`, and what is wrong with each document that is no manifest in its place."""
+    files = manifests_in(path) if path.is_dir() else [path]
+    seen: dict[tuple[str, str | None], Path] = {}
+    any_found = False
+    for file in files:
+        for one in _of_file(file):
+            any_found = True
+            if isinstance(one, ModelDeployment):
+                key = (one.name, one.metadata.namespace)
+                if key in seen:
+                    one = InvalidSpec(f"{file}: metadata.name: {one.name!r} is the name of another one in {seen[key]}; each needs its own")
+                else:
+                    seen[key] = file
+            yield one
+    if not any_found:
+        yield InvalidSpec(f"{path}: no {KIND} found; see `dragoman serve --help` for what can be served")
 
 
 def parse(document: Any) -> ModelDeployment:
@@ -189,39 +207,46 @@ def parse(document: Any) -> ModelDeployment:
     try:
         manifest = msgspec.convert(document, ModelDeployment)
     except msgspec.ValidationError as error:
-        raise InvalidSpec(_explained(str(error))) from None
+        raise InvalidSpec(explained(error, document, ModelDeployment)) from None
     _check(manifest)
     return manifest
 
 
 def is_manifest(path: Path) -> bool:
     """Whether a file is a manifest and not a model: by its suffix."""
-    return path.suffix in (".yaml", ".yml") or (path.suffix == ".json" and path.is_file() and _names_our_kind(path))
+    return path.suffix in (".yaml", ".yml") or (path.suffix == ".json" and path.is_file() and _names_us(path))
 
 
-def _names_our_kind(path: Path) -> bool:
+def manifests_in(folder: Path) -> list[Path]:
+    """A folder's YAML and JSON files that name our kind or API: others may stand beside them, as in a model's folder."""
+    files = sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml", ".json") and p.is_file())
+    return [file for file in files if _names_us(file)]
+
+
+def _names_us(path: Path) -> bool:
     with path.open("rb") as file:
-        return KIND.encode() in file.read(64 * 1024)
+        head = file.read(64 * 1024)
+    return KIND.encode() in head or b"dragoman.dev/" in head
 
 
-def _of_file(path: Path) -> Iterator[ModelDeployment]:
+def _of_file(path: Path) -> Iterator[ModelDeployment | InvalidSpec]:
     try:
-        text = path.read_text(encoding="utf-8")
+        found = documents(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InvalidSpec(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSpec(f"{path}: cannot be read: {error}") from None
-    try:
-        documents = [d for d in yaml.safe_load_all(text) if d is not None]
+        yield InvalidSpec(f"{path}: no such file")
+    except UnicodeDecodeError as error:
+        yield InvalidSpec(f"{path}: not a text file in UTF-8: byte {error.start} is 0x{error.object[error.start]:02x}")
+    except OSError as error:
+        yield InvalidSpec(f"{path}: cannot be read: {error.strerror}")
     except yaml.YAMLError as error:
-        raise InvalidSpec(f"{path}: not valid YAML: {_one_line(str(error))}") from None
-    for number, document in enumerate(documents, start=1):
-        where = f"{path}" if len(documents) == 1 else f"{path}, document {number}"
-        try:
-            manifest = parse(document)
-        except InvalidSpec as error:
-            raise InvalidSpec(f"{where}: {error}") from None
-        yield _resolved(manifest, path.parent)
+        yield InvalidSpec(f"{path}: not valid YAML: {yaml_problem(error)}")
+    else:
+        for number, document in enumerate(found, start=1):
+            where = f"{path}" if len(found) == 1 else f"{path}, document {number}"
+            try:
+                yield _resolved(parse(document), path.parent)
+            except InvalidSpec as error:
+                yield InvalidSpec(f"{where}: {error}")
 
 
 def _resolved(manifest: ModelDeployment, folder: Path) -> ModelDeployment:
@@ -236,61 +261,71 @@ def _resolved(manifest: ModelDeployment, folder: Path) -> ModelDeployment:
 
 def _check(manifest: ModelDeployment) -> None:
     """What types alone do not say."""
+    for problem in _problems(manifest):
+        raise InvalidSpec(problem)
+
+
+def _problems(manifest: ModelDeployment) -> Iterator[str]:
     name, spec = manifest.metadata.name, manifest.spec
-    limits = spec.serving.limits
-    names = [f.name for f in spec.model.inputs]
-    problems = {
-        "metadata.name: must be a DNS label of at most 50 characters (a-z, 0-9 and -, starting with a letter)": not re.fullmatch(
-            r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?", name
-        ),
-        "spec.model.uri: must not be empty": not spec.model.uri,
-        "spec.model.digest: must be sha256: and 64 hex digits; `dragoman digest` prints it": spec.model.digest is not None
-        and not re.fullmatch(r"sha256:[0-9a-f]{64}", spec.model.digest),
-        "spec.model.inputs: at most 2000 can be declared; wider models infer them": len(names) > 2000,
-        "spec.model.inputs: each name once": len(set(names)) != len(names),
-        "spec.serving.workers: must be between 1 and 64": not 1 <= spec.serving.workers <= 64,
-        "spec.serving.batching.maxRows: must be at least 1": spec.serving.batching.max_rows < 1,
-        "spec.serving.limits.timeoutSeconds: must be greater than 0": not limits.timeout_seconds > 0,
-        "spec.serving.limits.maxRequestBytes: must be at least 1": limits.max_request_bytes < 1,
-        "spec.serving.limits.maxConcurrency: must be at least 1": limits.max_concurrency < 1,
-        "spec.serving.limits.loadTimeoutSeconds: must be greater than 0": not limits.load_timeout_seconds > 0,
-        "spec.serving.dialects: at least one must be on: " + ", ".join(Dialects.__struct_fields__): not spec.serving.dialects.enabled(),
-        "spec.scale.replicas: must be 0 or more": spec.scale.replicas < 0,
-    }
-    for message, wrong in problems.items():
-        if wrong:
-            raise InvalidSpec(message)
+    limits, batching = spec.serving.limits, spec.serving.batching
+    if not re.fullmatch(r"[a-z]([-a-z0-9]{0,48}[a-z0-9])?", name):
+        yield (
+            "metadata.name: must be a DNS label of at most 50 characters (a-z, 0-9 and -, starting with a letter, not ending with -), "
+            f"got {shown(name)}"
+        )
+    yield from _model_problems(spec.model)
+    dialects = ", ".join(f"{known}: {{}}" for known in Dialects.__struct_fields__)
+    if not spec.serving.dialects.enabled():
+        yield f"spec.serving.dialects: at least one must be on; write one of {dialects}, or leave dialects out for all of these"
+    bounds = (
+        ("spec.serving.workers", spec.serving.workers, 1 <= spec.serving.workers <= 64, "must be between 1 and 64"),
+        ("spec.serving.batching.maxRows", batching.max_rows, batching.max_rows >= 1, "must be at least 1"),
+        ("spec.serving.limits.timeoutSeconds", limits.timeout_seconds, limits.timeout_seconds > 0, "must be greater than 0"),
+        ("spec.serving.limits.maxRequestBytes", limits.max_request_bytes, limits.max_request_bytes >= 1, "must be at least 1"),
+        ("spec.serving.limits.maxConcurrency", limits.max_concurrency, limits.max_concurrency >= 1, "must be at least 1"),
+        ("spec.serving.limits.loadTimeoutSeconds", limits.load_timeout_seconds, limits.load_timeout_seconds > 0, "must be greater than 0"),
+        ("spec.scale.replicas", spec.scale.replicas, spec.scale.replicas >= 0, "must be 0 or more"),
+    )
+    for path, value, fine, rule in bounds:
+        if not fine:
+            yield f"{path}: {rule}, got {shown(value)}"
 
 
-def _explained(message: str) -> str:
-    """msgspec's message, led by the path as users write it, with the nearest known name where one is unknown."""
-    text, _, where = message.partition(" - at `$")
-    path = where.rstrip("`").lstrip(".").replace("[...]", "[]")
-    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", text)
-    if unknown:
-        name = unknown[1]
-        known = _fields_at(path)
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        mend = f"did you mean {near[0]!r}?" if near else f"known here: {', '.join(known)}"
-        return f"{path + '.' if path else ''}{name}: unknown field; {mend}"
-    return f"{path or 'document'}: {text[:1].lower()}{text[1:]}"
+def _model_problems(model: Model) -> Iterator[str]:
+    if not model.uri:
+        yield "spec.model.uri: must not be empty"
+    elif not model.uri.startswith("pvc://"):  # the operator's, which mounts the claim
+        try:
+            parse_uri(model.uri)
+        except InvalidSpec as error:
+            yield f"spec.model.uri: {error}"
+    if model.digest is not None and not re.fullmatch(r"sha256:[0-9a-f]{64}", model.digest):
+        yield f"spec.model.digest: must be sha256: and 64 hex digits, got {shown(model.digest)}; `dragoman digest` prints it"
+    if len(model.inputs) > 2000:
+        yield f"spec.model.inputs: at most 2000 can be declared, got {len(model.inputs)}; wider models infer them"
+    seen: dict[str, int] = {}
+    for i, field in enumerate(model.inputs):
+        if field.name in seen:
+            yield f"spec.model.inputs[{i}].name: each name once, and {shown(field.name)} is that of inputs[{seen[field.name]}] too"
+        seen[field.name] = i
+        yield from (f"spec.model.inputs[{i}].{problem}" for problem in _field_problems(field))
+    classes = model.outputs.classes or ()
+    if len({(type(c), c) for c in classes}) != len(classes):
+        yield f"spec.model.outputs.classes: each class once, got {', '.join(map(str, classes[:20]))}"
 
 
-def _fields_at(path: str) -> list[str]:
-    """The field names that the struct at a path knows."""
-    kind: Any = ModelDeployment
-    for part in [p for p in re.split(r"\.|(?:\[[^\]]*\])", path) if p]:
-        hints = typing.get_type_hints(kind)
-        names = {f.encode_name: f.name for f in msgspec.structs.fields(kind)}
-        kind = _struct_in(hints[names[part]])
-    return [f.encode_name for f in msgspec.structs.fields(kind)]
+def _field_problems(field: Field) -> Iterator[str]:
+    if not field.name:
+        yield "name: must not be empty"
+    for bound in ("minimum", "maximum"):
+        if field.type not in ("number", "integer") and getattr(field, bound) is not None:
+            yield f"{bound}: only numbers have bounds, and {shown(field.name)} is a {field.type}"
+    if field.minimum is not None and field.maximum is not None and field.minimum > field.maximum:
+        yield f"minimum: {shown(field.minimum)} is greater than maximum: {shown(field.maximum)}"
+    accepted = _ACCEPTED[field.type]
+    for i, value in enumerate(field.enum or ()):
+        if not isinstance(value, accepted) or (isinstance(value, bool) and field.type != "boolean"):
+            yield f"enum[{i}]: {shown(value)} is not of the field's type, {field.type}"
 
 
-def _struct_in(hint: Any) -> Any:
-    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        return hint
-    return next((found for arg in typing.get_args(hint) if (found := _struct_in(arg)) is not None), None)
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
+_ACCEPTED: dict[str, type | tuple[type, ...]] = {"number": (int, float), "integer": int, "string": str, "boolean": bool}

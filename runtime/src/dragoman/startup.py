@@ -36,7 +36,7 @@ def _of_target(target: str) -> list[ModelDeployment]:
     path = Path(target)
     if not path.exists():
         raise InvalidSpec(f"{target}: no such file or folder; to serve from object storage, write the whole URI: s3://bucket/path")
-    if (path.is_dir() and any(p.suffix in (".yaml", ".yml") for p in path.iterdir())) or (path.is_file() and manifest.is_manifest(path)):
+    if manifest.manifests_in(path) if path.is_dir() else manifest.is_manifest(path):
         return manifest.load(path)
     absolute = str(path.resolve()) + ("/" if path.is_dir() else "")
     return [manifest.from_uri(absolute, name_of(absolute))]

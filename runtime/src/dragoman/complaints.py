@@ -1,0 +1,149 @@
+"""What is wrong with a document, in the words of who wrote it: the path, what must stand there, what does, and what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+import yaml
+
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "a string",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+_INDEX = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[\]]+)")
+
+
+def explained(error: msgspec.ValidationError, document: Any, kind: Any) -> str:
+    """A msgspec error, led by its path. `kind` is the struct that the document was read as."""
+    text, _, where = str(error).partition(" - at `$")
+    path = where.removesuffix("`").lstrip(".").replace("[...]", "[]")
+    for pattern, words in _WORDS:
+        found = pattern.fullmatch(text)
+        if found:
+            return words(found, path, _value_at(document, path), kind)
+    return f"{path or 'document'}: {text[:1].lower()}{text[1:]}"
+
+
+def yaml_problem(error: yaml.YAMLError) -> str:
+    """One line: where, and what."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"
+    return " ".join(str(error).split())
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    if near:
+        return f"did you mean {near[0]!r}?"
+    return f"known here: {', '.join(known)}" if known else "nothing can be set here: write {}"
+
+
+def shown(value: Any) -> str:
+    """A value as a message shows it."""
+    if isinstance(value, Mapping):
+        return "an object"
+    if isinstance(value, list | tuple):
+        return "a list"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(int(value) if isinstance(value, float) and value.is_integer() else value)
+    return text if len(text) <= 60 else text[:57] + "…" + text[0] * isinstance(value, str)
+
+
+def _unknown(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
+    return f"{_below(path, found[1])}: unknown field; {did_you_mean(found[1], _fields_at(kind, path))}"
+
+
+def _required(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
+    return f"{_below(path, found[1])}: is missing"
+
+
+def _wrong_type(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
+    wanted = [_TYPES.get(name.strip(), name.strip()) for name in found[1].split("|") if name.strip() != "null"]
+    got = shown(value) if value is not _NOWHERE else _TYPES.get(found[2], found[2])
+    quoted = f': in quotes it is one: "{value}"' if wanted == ["a string"] and isinstance(value, int | float) else ""
+    return f"{path or 'document'}: must be {' or '.join(wanted)}, got {got}{quoted}"
+
+
+def _wrong_choice(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
+    choices = [str(c) for c in _choices_at(kind, path)]
+    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
+    mend = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{path}: must be one of {', '.join(choices)}, got {shown(value) if value is not _NOWHERE else found[1]}{mend}"
+
+
+_WORDS = (
+    (re.compile(r"Object contains unknown field `(.*)`"), _unknown),
+    (re.compile(r"Object missing required field `(.*)`"), _required),
+    (re.compile(r"Expected `([^`]*)`, got `([^`]*)`"), _wrong_type),
+    (re.compile(r"Invalid enum value (.*)"), _wrong_choice),
+)
+
+
+def _below(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+class _Nowhere:
+    """Stands for a value that the path does not lead to: below a key of any name."""
+
+
+_NOWHERE = _Nowhere()
+
+
+def _value_at(document: Any, path: str) -> Any:
+    at = document
+    for part in _INDEX.finditer(path):
+        try:
+            at = at[int(part[1])] if part[1] else at[part[2]]
+        except (LookupError, TypeError, ValueError):
+            return _NOWHERE
+    return at
+
+
+def _hint_at(kind: Any, path: str) -> Any:
+    """The type that stands at a path: indexes go into a list's items."""
+    hint: Any = kind
+    for part in _INDEX.finditer(path):
+        struct = _struct_in(hint)
+        if part[2] is None:
+            continue
+        if struct is None:
+            return None
+        names = {f.encode_name: f.name for f in msgspec.structs.fields(struct)}
+        if part[2] not in names:
+            return None
+        hint = typing.get_type_hints(struct)[names[part[2]]]
+    return hint
+
+
+def _fields_at(kind: Any, path: str) -> list[str]:
+    struct = _struct_in(_hint_at(kind, path))
+    return [] if struct is None else [f.encode_name for f in msgspec.structs.fields(struct)]
+
+
+def _choices_at(kind: Any, path: str) -> list[Any]:
+    return _literals(_hint_at(kind, path))
+
+
+def _literals(hint: Any) -> list[Any]:
+    if typing.get_origin(hint) is Literal:
+        return list(typing.get_args(hint))
+    return [found for arg in typing.get_args(hint) for found in _literals(arg)]
+
+
+def _struct_in(hint: Any) -> Any:
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        return hint
+    return next((found for arg in typing.get_args(hint) if (found := _struct_in(arg)) is not None), None)
