@@ -24,7 +24,15 @@ VERSION: Schema = DEFINITION["spec"]["versions"][0]
 SPEC: Schema = VERSION["schema"]["openAPIV3Schema"]["properties"]["spec"]
 STATUS: Schema = VERSION["schema"]["openAPIV3Schema"]["properties"]["status"]
 
-JSON_TYPES: dict[Any, str] = {str: "string", int: "integer", float: "number", bool: "boolean", dict: "object", tuple: "array", list: "array"}
+JSON_TYPES: dict[Any, str] = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    dict: "object",
+    tuple: "array",
+    list: "array",
+}
 
 
 class At(NamedTuple):

@@ -132,7 +132,7 @@ def _verdict(md: ModelDeployment, seen: Seen, counts: _Counts, pods: Sequence[Pr
     if counts.refused:
         return _Verdict(False, Reason.PODS_REFUSED, f"pods are not created: {counts.refused}")
     state = _furthest(pods)
-    if state == "Loaded" or (not pods and counts.updated):
+    if state == "Loaded" or (not pods and counts.available):
         return _Verdict(False, Reason.ROLLING_OUT, f"revision {_name(seen)} is rolling out: {counts.wanted} replicas are wanted")
     return _Verdict(False, _REASONS[state], f"revision {_name(seen)}: {_STEPS[state]}")
 
