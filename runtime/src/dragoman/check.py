@@ -26,7 +26,6 @@ class Checker:
         self.names = tuple(f.name for f in self.fields)
         self.index = {name: i for i, name in enumerate(self.names)}
         self.ignore_extra = signature.extra_columns == "ignore"
-        self.positional = not signature.named
         self.numeric = bool(self.fields) and all(f.type in ("number", "integer") for f in self.fields)
         dtypes = {f.dtype for f in self.fields}
         self.dtype: Any = np.dtype("float32") if dtypes == {"float32"} else np.dtype("float64")
@@ -73,7 +72,7 @@ class Checker:
         for field in self.fields:
             if field.name not in where and field.required:
                 raise InvalidInput(f"column {field.name!r} is missing: the model takes {_listed(self.names)}")
-        columns = [table.column(where[f.name]) if f.name in where else np.full(table.rows, None, dtype=object) for f in self.fields]
+        columns = [table.column(where[f.name]) if f.name in where else np.full(table.rows, MISSING, dtype=object) for f in self.fields]
         return Table(None, tuple(columns), self.names, table.rows)
 
     def _cast(self, array: Array) -> Array:
@@ -112,11 +111,13 @@ def _column(field: Field, values: Array) -> Array:
         column = _numbers(field, values, np.float64)
         _check_finite(field, column)
         _check_bounds(field, column)
-        if field.type == "integer" and not field.nullable:
-            return column.astype(np.int64)
+        if field.type == "integer" and not np.isnan(column).any():
+            _refuse(field, column, np.abs(column) >= 2.0**63, "must be an integer of at most 64 bits")
+            if not field.nullable and field.required:  # else a column's type would depend on its values
+                return column.astype(np.int64)
         return column
     accepted: type | tuple[type, ...] = bool if field.type == "boolean" else str
-    if field.type == "boolean" and values.dtype == bool:
+    if field.type == "boolean" and values.dtype == bool and not field.enum:
         return values
     checked = np.empty(len(values), dtype=object)
     for i, value in enumerate(values):
@@ -128,15 +129,16 @@ def _column(field: Field, values: Array) -> Array:
         else:
             raise InvalidInput(f"row {i}: {field.name!r} must be a {field.type}, got {shown(value)}")
     _check_enum(field, checked)
-    if field.type == "boolean" and not field.nullable:
+    if field.type == "boolean" and not field.nullable and field.required:
         return checked.astype(bool)
     return checked
 
 
 def _numbers(field: Field, values: Array, dtype: Any) -> Array:
     if values.dtype.kind in "iuf":
-        return values.astype(dtype, copy=False)
-    numbers = np.empty(len(values), dtype=dtype)
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
+            return values.astype(dtype, copy=False)
+    numbers = np.empty(len(values), dtype=np.float64)
     for i, value in enumerate(values):
         if value is None or value is MISSING:
             _refuse_null(field, i, value)
@@ -148,7 +150,8 @@ def _numbers(field: Field, values: Array, dtype: Any) -> Array:
                 raise InvalidInput(f"row {i}: {field.name!r} must be a finite number, got {shown(value)}") from error
         else:
             raise InvalidInput(f"row {i}: {field.name!r} must be {_article(field.type)}, got {shown(value)}")
-    return numbers
+    with np.errstate(over="ignore"):
+        return numbers.astype(dtype, copy=False)
 
 
 def _refuse_null(field: Field, row: int, value: Any) -> None:
@@ -189,7 +192,9 @@ def _refuse(field: Field, column: Array, bad: Array, rule: str) -> None:
 def _check_enum(field: Field, column: Array) -> None:
     if not field.enum:
         return
-    allowed = set(field.enum)
+    # 0.1 in a column of 32-bit floats is not the 0.1 of 64
+    numbers = [value for value in field.enum if isinstance(value, int | float)]
+    allowed = set(np.asarray(numbers, dtype=column.dtype).tolist()) if column.dtype.kind == "f" else set(field.enum)
     for i, value in enumerate(column.tolist()):
         if value not in allowed and not (value is None or value != value):
             raise InvalidInput(f"row {i}: {field.name!r} must be one of {_listed(field.enum)}, got {shown(value)}")
@@ -197,9 +202,11 @@ def _check_enum(field: Field, column: Array) -> None:
 
 def shown(value: Any) -> str:
     """A value as a message shows it: JSON's own words, cut short."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, str):
         return '"' + (value if len(value) <= 40 else value[:37] + "…") + '"'
-    if isinstance(value, bool | np.bool_):
+    if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
         text = str(value) if not isinstance(value, int) or abs(value) < 10**40 else "a number of more than 40 digits"

@@ -86,17 +86,20 @@ class Table:
 
         if self.array is not None:
             return pd.DataFrame(self.array, columns=None if self.names is None else list(self.names))
-        return pd.DataFrame(dict(zip(self.names or (), self.columns, strict=True)), index=range(self.rows))
+        names: Sequence[Any] = range(len(self.columns)) if self.names is None else self.names
+        return pd.DataFrame(dict(zip(names, self.columns, strict=True)), index=range(self.rows))
 
 
 def concat(tables: Sequence[Table]) -> Table:
-    """One table of all rows, in order; the tables have the same features in the same form, as `Signature.check` leaves them."""
+    """One table of all rows, in order. `ValueError` where they do not have the same features: unchecked tables may not."""
     if len(tables) == 1:
         return tables[0]
     first, rows = tables[0], sum(t.rows for t in tables)
+    if any(t.names != first.names or t.width != first.width for t in tables):
+        raise ValueError("tables of different columns")
     if first.array is not None:
         return Table(np.concatenate([t.to_numpy() for t in tables]), (), first.names, rows)
-    columns = tuple(np.concatenate([t.columns[i] for t in tables]) for i in range(len(first.columns)))
+    columns = tuple(np.concatenate([t.column(i) for t in tables]) for i in range(len(first.columns)))
     return Table(None, columns, first.names, rows)
 
 
