@@ -32,11 +32,12 @@ def main() -> None:
     if boot.role == "loader":
         loader.run(boot, socket.socket(fileno=boot.channel_fd), sockets, heartbeats)
         return
+    from dragoman import worker
     from dragoman.registry import Outcome
 
     manifests = {m.name: m for m in boot.manifests}
     outcomes = {known.model: Outcome.of(manifests[known.model], known) for known in boot.known}
-    loader.run_worker(boot.index, boot, sockets, heartbeats, outcomes, {load.model: load for load in boot.loads})
+    worker.run(boot.index, boot, sockets, heartbeats, outcomes, {load.model: load for load in boot.loads})
 
 
 def _examine(boot: Boot) -> None:

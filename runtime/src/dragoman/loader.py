@@ -190,7 +190,9 @@ class Loader:
         code = 1
         try:
             leave_parent(self._channel.socket, *self._wakeup)
-            run_worker(index, self._boot, self._sockets, self._heartbeats, self._outcomes, self._loads)
+            from dragoman import worker
+
+            worker.run(index, self._boot, self._sockets, self._heartbeats, self._outcomes, self._loads)
             code = 0
         except BaseException:
             logger.exception("worker %d failed", index)
@@ -208,22 +210,6 @@ class Loader:
 
     def _close_sockets(self, _: CloseSockets) -> None:
         self._sockets.listener.close()
-
-
-def run_worker(
-    index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeats, outcomes: Mapping[str, object], loads: Mapping[str, Load]
-) -> None:
-    """A worker's life, its own loading included."""
-    from dragoman import loading, worker
-    from dragoman.registry import Outcome
-
-    mine: dict[str, Outcome] = {}
-    for name, outcome in outcomes.items():
-        assert isinstance(outcome, Outcome)
-        mine[name] = outcome
-        if name in loads and outcome.state != "Failed":
-            outcome.predictor = loading.load_model(loads[name], outcome.manifest, boot.settings).predictor
-    worker.run(index, boot, sockets, heartbeats, mine)
 
 
 def leave_parent(*sockets: socket.socket) -> None:
@@ -291,13 +277,5 @@ def _result_of(pid: int, read: int, limit: float | None) -> Examined:
             chunks.append(chunk)
     _, status = os.waitpid(pid, 0)
     if status != 0:
-        raise CanaryDied(describe_exit(status), hung=False, status=status)
+        raise CanaryDied(messages.described(status), hung=False, status=status)
     return msgspec.json.decode(b"".join(chunks), type=Examined)
-
-
-def describe_exit(status: int) -> str:
-    """How a process ended, in words, from waitpid's status."""
-    if os.WIFSIGNALED(status):
-        number = os.WTERMSIG(status)
-        return f"killed by {signal.Signals(number).name}"
-    return f"exit code {os.waitstatus_to_exitcode(status)}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 from collections.abc import Iterator
 
@@ -141,6 +143,13 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     index: int = 0
     loads: list[Load] = []
     known: list[Known] = []
+
+
+def described(status: int) -> str:
+    """How a process ended, in words, from waitpid's status."""
+    if os.WIFSIGNALED(status):
+        return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"exit code {os.waitstatus_to_exitcode(status)}"
 
 
 def encode(message: Message) -> bytes:

@@ -12,7 +12,6 @@ import ctypes
 import json
 import logging
 import os
-import random
 import signal
 import socket
 import sys
@@ -24,8 +23,10 @@ from pathlib import Path
 import msgspec
 
 import dragoman
-from dragoman import cgroup, messages, metrics
+from dragoman import messages, metrics
+from dragoman.crew import HOPELESS_STARTS, Crew, OomWatch
 from dragoman.errors import AddressInUse, LoadTimeout, ModelLoadFailed, OutOfMemory, ServeError, WorkerFailed, serve_error
+from dragoman.fetching import fetch_model
 from dragoman.heartbeat import Heartbeats
 from dragoman.loader_process import LoaderProcess
 from dragoman.management import management_app
@@ -44,20 +45,15 @@ from dragoman.messages import (
     Ready,
     Spawn,
     Spawned,
+    described,
 )
 from dragoman.server import HttpServer
 from dragoman.settings import Settings
 from dragoman.sockets import address, bind
-from dragoman.status import Failure, ModelStatus, ServerStatus, WorkerStatus
-from dragoman.storage.child import fetch_in_child
-from dragoman.storage.request import Event, Fetched, Progress, Request
-from dragoman.watchdog import overdue
+from dragoman.status import ModelStatus, ServerStatus, WorkerStatus
+from dragoman.storage.request import Fetched
 
 _CHECK_SECONDS = 0.25
-_RESPAWN_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # pauses before the first, second, … replacement in a row
-_STEADY_SECONDS = 60.0  # a worker that lived as long starts the row anew
-_HOPELESS_STARTS = 5  # workers, or loaders, in a row that ended before they were of use
-_RETRY_SECONDS = (1.0, 60.0)  # the first and the longest pause before a fetch is tried again
 _PR_SET_CHILD_SUBREAPER = 36
 
 logger = logging.getLogger("dragoman")
@@ -113,12 +109,18 @@ class Supervisor:
         self._loader: LoaderProcess
         self._loader_generation = 0
         self._loader_ends = 0  # in a row, without a model loaded
-        self._spawning: set[int] = set()  # workers that the loader was told to fork, and has not yet
-        self._orphans: set[int] = set()  # workers whose loader has ended
         self._ended: asyncio.Future[int]
         self._tasks: set[asyncio.Task[None]] = set()
         self._fetched: list[Fetched] = []  # held, so that the cache keeps them
-        self._told_dead: set[int] = set()  # pids that the watchdog has killed
+        self._oom = OomWatch()
+        self._crew = Crew(
+            self.status.workers,
+            self._heartbeats,
+            self._timeout,
+            spawn=lambda index: self._loader.send(Spawn(index=index)),
+            start=self._start,
+            give_up=self._end,
+        )
 
     @property
     def urls(self) -> dict[str, str]:
@@ -157,7 +159,7 @@ class Supervisor:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-            self._kill_workers()
+            self._crew.kill()
             self._loader.close()
             await management.drain(0, 1)
 
@@ -167,7 +169,7 @@ class Supervisor:
         """Fetch a model, again and again while that may help, and hand it to the loader."""
         model, manifest = self._models[name], self._manifests[name]
         try:
-            fetched = await self._fetch(model, manifest)
+            fetched = await fetch_model(model, manifest, self._settings)
         except ServeError as error:
             self._fail_model(name, error)
             return
@@ -177,43 +179,6 @@ class Supervisor:
         self._loads[name] = Load(model=name, path=str(fetched.path), name=fetched.name, digest=fetched.digest)
         model.step("Loading")
         self._loader.send(self._loads[name])
-
-    async def _fetch(self, model: ModelStatus, manifest: ModelDeployment) -> Fetched:
-        spec = manifest.spec
-        request = Request.of(
-            spec.model.uri,
-            options=spec.model.storage.options,
-            digest=spec.model.digest,
-            cache=self._settings.cache_dir,
-            cache_bytes=self._settings.cache_bytes,
-        )
-        give_up = time.monotonic() + spec.serving.limits.load_timeout_seconds
-        pause, longest = _RETRY_SECONDS
-        while True:
-            model.step("Fetching")
-            try:
-                return await fetch_in_child(request, lambda event: self._on_event(model, event))
-            except ServeError as error:
-                if not error.transient or time.monotonic() + pause > give_up:
-                    raise
-                model.retries += 1
-                model.last_error = Failure(error.reason, error.message)
-                logger.warning("%s; trying again in %.0f s", error.message, pause, extra={"model": model.name, "reason": error.reason})
-                due = time.monotonic() + pause * random.uniform(0.5, 1.0)
-                while time.monotonic() < due:  # a pause is not a stalled fetch
-                    model.progressed = time.monotonic()
-                    await asyncio.sleep(min(1.0, max(0.0, due - time.monotonic())))
-                pause = min(longest, pause * 2)
-
-    def _on_event(self, model: ModelStatus, event: Event) -> None:
-        model.progressed = time.monotonic()
-        if not isinstance(event, Progress):
-            logger.warning("%s", event.message, extra={"model": model.name})
-            return
-        before = _tenth(model.bytes, model.total_bytes)
-        model.bytes, model.total_bytes = event.bytes, event.total_bytes
-        if event.total_bytes and _tenth(event.bytes, event.total_bytes) != before:
-            logger.info("fetching", extra={"model": model.name, "bytes": event.bytes, "total_bytes": event.total_bytes})
 
     def _fail_model(self, name: str, error: ServeError) -> None:
         """This model cannot be served; the others go on. When none can, the process ends."""
@@ -227,17 +192,7 @@ class Supervisor:
 
     def _spawn_when_settled(self) -> None:
         if all(m.state in ("Loaded", "Failed") for m in self.status.models):
-            for worker in self.status.workers:
-                if worker.state != "Ready" and not worker.pid:
-                    self._spawn(worker.index)
-
-    def _spawn(self, index: int) -> None:
-        if self.status.draining or index in self._spawning:
-            return
-        self._spawning.add(index)
-        worker = self.status.workers[index]
-        worker.state, worker.started = "Starting", time.monotonic()
-        self._loader.send(Spawn(index=index))
+            self._crew.start_missing()
 
     # --- hearing the loader ---
 
@@ -266,11 +221,9 @@ class Supervisor:
             self._loads[message.model] = msgspec.structs.replace(self._loads[message.model], own=True)
             self._replace_loader()
         elif isinstance(message, Spawned):
-            worker = self.status.workers[message.index]
-            worker.pid = message.pid
-            self._spawning.discard(message.index)
+            self._crew.on_spawned(message.index, message.pid)
         elif isinstance(message, Exited):
-            self._on_worker_end(message.pid, message.status)
+            self._crew.on_end(message.pid, message.status)
 
     def _on_loaded(self, message: Loaded) -> None:
         self._loader.loading, self._loader_ends = None, 0
@@ -296,22 +249,18 @@ class Supervisor:
         if self.status.draining or self._ended.done():
             return
         name = self._loader.loading
-        how = (
-            f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
-            if os.WIFSIGNALED(status)
-            else f"exit code {os.waitstatus_to_exitcode(status)}"
-        )
+        how = described(status)
         logger.error("the loader ended: %s", how, extra={"model": name or ""})
         if name is not None and self._models[name].state != "Loaded":
             self._loads.pop(name, None)
             error: ServeError = ModelLoadFailed(f"loading {name!r} ended its process: {how}")
-            if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and self._oom_killed():
+            if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL and self._oom.rose():
                 error = OutOfMemory(f"loading {name!r} took more memory than the container has: give it more")
             self._fail_model(name, error)
             if self._ended.done():
                 return
         self._loader_ends += 1
-        if self._loader_ends >= _HOPELESS_STARTS:
+        if self._loader_ends >= HOPELESS_STARTS:
             self._end(WorkerFailed(f"loaders end before they can load: {how}; the log has more"))
             return
         self._replace_loader(killed=True)
@@ -319,8 +268,7 @@ class Supervisor:
     def _replace_loader(self, *, killed: bool = False) -> None:
         """A fresh loader, which loads again what is to be shared with workers to come. Those that serve are not disturbed."""
         self._loader_generation += 1
-        self._spawning.clear()
-        self._orphans |= {w.pid for w in self.status.workers if w.pid}
+        self._crew.on_loader_replaced()
         if not killed:
             self._loader.kill()
             self._loader.close()
@@ -338,18 +286,15 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             while True:
                 message = messages.from_worker.decode(self._reports.recv(1 << 16))
-                worker = self.status.workers[message.index]
                 if isinstance(message, Ready):
-                    worker.state, worker.pid = "Ready", message.pid
-                    if self.status.draining:  # it was on its way when the others were told; before this it would not have heard
-                        _signal(message.pid, signal.SIGTERM)
-                    self._on_worker_ready()
+                    self._crew.on_ready(message.index, message.pid)
+                    self._welcome()
                 else:
-                    worker.last_exit = Failure(message.reason, message.message)
-                    logger.error("%s", message.message, extra={"worker": message.index, "reason": message.reason})
+                    self._crew.on_cannot_serve(message.index, message.reason, message.message)
 
-    def _on_worker_ready(self) -> None:
-        if self.status.was_ready or any(w.state != "Ready" for w in self.status.workers):
+    def _welcome(self) -> None:
+        """Every worker is ready for the first time."""
+        if self.status.was_ready or not self._crew.was_ready:
             return
         self.status.was_ready = True
         logger.info("ready", extra=self.urls)
@@ -361,18 +306,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(_CHECK_SECONDS)
             now = time.monotonic()
-            for worker in self.status.workers:
-                why = overdue(self._heartbeats.read(worker.index), now, self._timeout) if worker.pid else None
-                if why is not None and worker.pid not in self._told_dead:
-                    logger.error("killing worker %d: %s", worker.index, why)
-                    worker.last_exit = Failure("Stuck", why)
-                    self._told_dead.add(worker.pid)
-                    _signal(worker.pid, signal.SIGKILL)
-            for pid in list(self._orphans):
-                status = _reap(pid)
-                if status is not None:
-                    self._orphans.discard(pid)
-                    self._on_worker_end(pid, status)
+            self._crew.watch(now)
             self._bound_loading(now)
 
     def _bound_loading(self, now: float) -> None:
@@ -387,55 +321,12 @@ class Supervisor:
             if not self._ended.done():
                 self._replace_loader()
 
-    def _on_worker_end(self, pid: int, status: int) -> None:
-        worker = next((w for w in self.status.workers if w.pid == pid), None)
-        if worker is None:
-            return
-        was_ready, lived = worker.state == "Ready", time.monotonic() - worker.started
-        worker.pid, worker.state = 0, "Ended"
-        self._heartbeats.slot(worker.index).clear()
-        if self.status.draining or self._ended.done():
-            return
-        self._explain_end(worker, pid, status)
-        metrics.metrics().worker_restarts.inc()
-        worker.restarts += 1
-        worker.failures_in_a_row = 1 if was_ready and lived > _STEADY_SECONDS else worker.failures_in_a_row + 1
-        if not self.status.was_ready and worker.failures_in_a_row >= _HOPELESS_STARTS:
-            last = worker.last_exit or Failure("WorkerFailed", "")
-            self._end(WorkerFailed(f"workers end before they can serve: {last.message}"))
-            return
-        self._start(self._respawn(worker))
-
-    def _explain_end(self, worker: WorkerStatus, pid: int, status: int) -> None:
-        """Why a worker ended, where it did not say so itself."""
-        if os.WIFSIGNALED(status) and pid not in self._told_dead:
-            name = signal.Signals(os.WTERMSIG(status)).name
-            if name == "SIGKILL" and self._oom_killed():
-                worker.last_exit = Failure("OutOfMemory", "the kernel ended it for memory: give the container more, or fewer workers")
-            else:
-                worker.last_exit = Failure("Killed", f"killed by {name}")
-        self._told_dead.discard(pid)
-        said = worker.last_exit.message if worker.last_exit else f"exit code {os.waitstatus_to_exitcode(status)}"
-        logger.error("worker %d ended and is replaced: %s", worker.index, said, extra={"restarts": worker.restarts + 1})
-
-    async def _respawn(self, worker: WorkerStatus) -> None:
-        row = min(worker.failures_in_a_row, len(_RESPAWN_SECONDS)) - 1
-        await asyncio.sleep(_RESPAWN_SECONDS[row] * random.uniform(0.8, 1.2))
-        if not self.status.draining and not worker.pid:
-            self._spawn(worker.index)
-
-    def _oom_killed(self) -> bool:
-        """Whether the kernel has killed a process of this container for memory since this was last asked."""
-        kills = cgroup.oom_kills()
-        before, self._oom_kills = getattr(self, "_oom_kills", 0), kills or 0
-        return kills is not None and kills > before
-
     # --- ending ---
 
     def _on_signal(self) -> None:
         if self.status.draining:
             logger.warning("second signal: ending at once")
-            self._kill_workers()
+            self._crew.kill()
             if not self._ended.done():
                 self._ended.set_result(1)
             return
@@ -447,12 +338,7 @@ class Supervisor:
         """Workers finish what they hold; then everything ends with 0."""
         self._listener.close()
         self._loader.send(CloseSockets())
-        pids = {w.pid for w in self.status.workers if w.pid}
-        for pid in pids:
-            _signal(pid, signal.SIGTERM)
-        due = time.monotonic() + self._settings.drain_seconds + self._timeout + 5
-        while any(w.pid for w in self.status.workers) and time.monotonic() < due:
-            await asyncio.sleep(0.02)
+        await self._crew.drain(self._settings.drain_seconds + self._timeout + 5)
         if not self._ended.done():
             self._ended.set_result(0)
 
@@ -463,13 +349,8 @@ class Supervisor:
         if self._settings.termination_log:
             with contextlib.suppress(OSError):
                 Path(self._settings.termination_log).write_text(json.dumps({"reason": error.reason, "message": error.message}), "utf-8")
-        self.failure = error
+        self._crew.draining = True
         self._ended.set_result(error.exit_code)
-
-    def _kill_workers(self) -> None:
-        for worker in self.status.workers:
-            if worker.pid:
-                _signal(worker.pid, signal.SIGKILL)
 
     def _leave(self) -> None:
         """In a forked child: what is the supervisor's alone."""
@@ -494,28 +375,6 @@ def _adopt_orphans() -> None:
     """Workers whose loader has ended become this process's children (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def _reap(pid: int) -> int | None:
-    """The exit status of an adopted worker, or None while it lives."""
-    try:
-        done, status = os.waitpid(pid, os.WNOHANG)
-    except ChildProcessError:  # not ours (no adoption on this platform, or not adopted yet)
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            return 0
-        return None
-    return status if done else None
-
-
-def _signal(pid: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)
-
-
-def _tenth(done: int, total: int | None) -> int:
-    return done * 10 // total if total else 0
 
 
 def _first_failure(status: ServerStatus) -> tuple[str, str]:

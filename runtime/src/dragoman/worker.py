@@ -17,7 +17,7 @@ from dragoman.app import build_app, surfaces
 from dragoman.errors import ServeError, WorkerFailed
 from dragoman.exchange import Worker
 from dragoman.heartbeat import Heartbeats
-from dragoman.messages import Boot, Message, Ready, WorkerEnded, encode
+from dragoman.messages import Boot, Load, Message, Ready, WorkerEnded, encode
 from dragoman.metrics import Metrics, metrics
 from dragoman.registry import Outcome, ServedModel
 from dragoman.server import HttpServer
@@ -30,14 +30,15 @@ _BODY_BUDGET = 4  # request bodies of several chunks held at once, in multiples 
 logger = logging.getLogger("dragoman.worker")
 
 
-def run(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeats, outcomes: Mapping[str, Outcome]) -> None:
-    """The whole life of a worker process; returns when it has drained."""
+def run(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeats, outcomes: Mapping[str, Outcome], own: Mapping[str, Load]) -> None:
+    """The whole life of a worker process; returns when it has drained. `own`: models that it has to load for itself."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal: the supervisor decides
     metrics_module.identify(f"worker-{index}")
     slot = heartbeats.slot(index)
-    slot.begin()
     failure: ServeError | None = None
     try:
+        _load_own(boot, outcomes, own)
+        slot.begin()  # from here on it is judged by its pulse
         asyncio.run(_serve(index, boot, sockets, heartbeats, outcomes))
     except ServeError as error:
         failure = error
@@ -48,6 +49,14 @@ def run(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeats, outcom
         slot.clear()
     if failure is not None:
         _report(sockets, WorkerEnded(index=index, pid=os.getpid(), reason=failure.reason, message=failure.message[:1000]))
+
+
+def _load_own(boot: Boot, outcomes: Mapping[str, Outcome], own: Mapping[str, Load]) -> None:
+    from dragoman import loading
+
+    for name, load in own.items():
+        if outcomes[name].state != "Failed":
+            outcomes[name].predictor = loading.load_model(load, outcomes[name].manifest, boot.settings).predictor
 
 
 async def _serve(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeats, outcomes: Mapping[str, Outcome]) -> None:
