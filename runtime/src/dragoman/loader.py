@@ -61,10 +61,18 @@ def run(boot: Boot, channel: socket.socket, sockets: Sockets, heartbeats: Heartb
     gc.disable()  # collecting again and again while importing and loading is a tenth of the start; once before the fork is enough
     warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)  # the canary proves it
     loader = Loader(boot, LineChannel(channel), sockets, heartbeats, (wakeup, woken))
-    import dragoman.worker  # noqa: F401  what workers need, while the model is still being fetched
+    _import_ahead(boot)
 
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         loader.loop()
+
+
+def _import_ahead(boot: Boot) -> None:
+    """What workers need, while the model is still being fetched: shared by all of them. Importing grpc starts nothing, so it may fork."""
+    import dragoman.worker  # noqa: F401
+
+    if any("v2" in m.spec.serving.dialects.enabled() for m in boot.manifests):
+        import dragoman.grpc_server  # noqa: F401
 
 
 class Loader:
