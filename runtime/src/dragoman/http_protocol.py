@@ -52,6 +52,7 @@ class Protocol(HttpToolsProtocol):
         self._deaf = False  # the connection is ending: what still comes is dropped
         self._answering: RequestResponseCycle | None = None
         self._unsent = 0  # bytes of replies that the client had not taken when last looked at
+        self._stalled: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
@@ -107,6 +108,8 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         cycle = self._answering
         self._unset_keepalive_if_required()
+        if self._stalled is not None:
+            self._stalled.cancel()
         self.pipeline.clear()
         super().connection_lost(exc)
         if cycle is not None and not cycle.response_complete:
@@ -212,14 +215,33 @@ class Protocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """Nothing came for the time that an idle connection has. One whose client still reads its last reply is not idle."""
-        unsent = self.transport.get_write_buffer_size()
-        if unsent and (self._unsent == 0 or unsent < self._unsent):
-            self._unsent = unsent
-            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-        elif unsent:
-            self.transport.abort()  # a close would wait for the client for ever
-        else:
+        if not self.transport.get_write_buffer_size():
             super().timeout_keep_alive_handler()
+        elif self._client_reads():
+            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unsent = self.transport.get_write_buffer_size()
+        self._stalled = self.loop.call_later(self.timeout_keep_alive, self._writing_stalls)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._stalled is not None:
+            self._stalled.cancel()
+
+    def _writing_stalls(self) -> None:
+        if self._client_reads():
+            self._stalled = self.loop.call_later(self.timeout_keep_alive, self._writing_stalls)
+
+    def _client_reads(self) -> bool:
+        """Whether the client has taken something of its replies since this was last asked; if not, that was its last chance."""
+        unsent, before = self.transport.get_write_buffer_size(), self._unsent
+        self._unsent = unsent
+        if 0 < before <= unsent:
+            self.transport.abort()  # a close would wait for the client for ever
+            return False
+        return True
 
 
 class _Flow(FlowControl):
