@@ -52,7 +52,7 @@ test: $(STAMP) tools examples ## all tests
 	$(BIN)/pytest tests/unit tests/contract
 
 lock: $(STAMP) ## renew requirements/*.txt
-	for name in runtime operator dev uv; do $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal \
+	for name in runtime operator dev uv build; do $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal \
 		--python-version 3.11 --upgrade requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean: ## remove what the targets made
