@@ -93,8 +93,10 @@ def obedient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def test_a_model_that_raises_fails_that_request_only(obedient: Server) -> None:
-    reply = obedient.predict("model", [ordered("raise")])
+    reply = obedient.predict("model", [ordered("raise")], headers={"X-Request-Id": "find-me"})
     assert reply.status_code == 500
+    (line,) = eventually(lambda: [line for line in obedient.log.read_text().splitlines() if "find-me" in line])
+    assert "told to raise" in json.loads(line)["exception"]
     assert reply.json() == {"error": "the model failed: RuntimeError: told to raise"}
     assert obedient.predict("model", [ordered("double", 4)]).json() == {"predictions": [8.0]}
 

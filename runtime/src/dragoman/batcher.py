@@ -8,7 +8,6 @@ model's rows are independent, and only with the same arguments.
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -23,8 +22,6 @@ from dragoman.table import concat
 
 INLINE_SECONDS = 0.005  # a predict expected to take longer goes to the thread, so that the loop keeps turning
 _SMOOTHING = 0.2  # weight of the newest measurement in the moving average
-
-logger = logging.getLogger("dragoman.batcher")
 
 
 @dataclass(slots=True, eq=False)
@@ -187,10 +184,9 @@ def union(wanted: Iterable[Sequence[str]]) -> tuple[str, ...]:
 
 
 def as_call_error(error: Exception) -> CallError:
-    """What a caller sees of an exception of the model's: one line, without a stack trace; the log has that."""
+    """What a caller sees of an exception of the model's: one line. Its cause is the exception, for the log."""
     if isinstance(error, CallError):
         return error
-    logger.error("the model failed", exc_info=error)
     text = " ".join(str(error).split())
     failed = ModelFailed(f"the model failed: {type(error).__name__}: {text[:300]}" if text else f"the model failed: {type(error).__name__}")
     failed.__cause__ = error

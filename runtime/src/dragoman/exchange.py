@@ -49,8 +49,12 @@ class Worker:
             extra = {"method": request.method, "path": request.path, "code": code, "seconds": round(seconds, 6), "model": model}
             logger.info("request", extra=extra | {"request_id": request.request_id})
 
-    def rejected(self, error: CallError) -> None:
-        self._rejected.labels(error.reason).inc()
+    def note(self, error: CallError, request: Request, *, entered: bool) -> None:
+        """Count what was refused before it reached a model; log, whole and under the request's id, what the model's own code raised."""
+        if not entered or isinstance(error, Overloaded):
+            self._rejected.labels(error.reason).inc()
+        elif isinstance(error, ModelFailed):
+            logger.error("%s", error.message, exc_info=error.__cause__, extra={"request_id": request.request_id, "path": request.path})
 
 
 class PredictExchange:
@@ -75,8 +79,7 @@ class PredictExchange:
             call = self._predict.decode(request)
             reply = self._predict.encode(request, call, await model.predict(call, deadline))
         except CallError as error:
-            if not entered or isinstance(error, Overloaded):
-                worker.rejected(error)
+            worker.note(error, request, entered=entered)
             reply = self._dialect.error(error, request)
         except (ClientLeft, asyncio.CancelledError):
             worker.observe(model.name, self._dialect.name, CLIENT_LEFT, started, request)

@@ -18,7 +18,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from dragoman.dialects.dialect import Request, Rpc
 from dragoman.dialects.v2_grpc import grpc_status
-from dragoman.errors import BadRequest, CallError, Overloaded, TooLarge
+from dragoman.errors import BadRequest, CallError, TooLarge
 from dragoman.exchange import CLIENT_LEFT, Worker, request_id, unexpected
 from dragoman.proto import open_inference
 from dragoman.registry import Registry, ServedModel
@@ -102,8 +102,7 @@ def _predicting(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Cal
             return encode(message, model, call, await model.predict(call, deadline))
         except CallError as error:
             code = error.status
-            if not entered or isinstance(error, Overloaded):
-                worker.rejected(error)
+            worker.note(error, seen, entered=entered)
             await _abort(context, error, seen)
         except asyncio.CancelledError:
             code = CLIENT_LEFT
