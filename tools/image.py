@@ -73,9 +73,7 @@ def _engine() -> str:
         return "docker"
     if shutil.which("buildah"):
         return "buildah"
-    sys.exit(
-        "neither docker (with its daemon running) nor buildah is on this machine: https://docs.docker.com/engine/install, or apt-get install buildah"
-    )
+    sys.exit("docker with its daemon running, or buildah, builds images: neither is on this machine (apt-get install buildah)")
 
 
 def _run(command: Sequence[str]) -> None:
