@@ -17,7 +17,7 @@ from rich.text import Text
 from dragoman.inspection import Inspection
 from dragoman.signature import Field, Output, Signature
 
-SHOWN_INPUTS = 60
+SHOWN_INPUTS = 30
 _WIDE = 10_000  # where nobody looks, nothing is wrapped
 
 

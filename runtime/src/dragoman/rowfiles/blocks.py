@@ -22,7 +22,7 @@ class Block:
     end: int
 
 
-def blocks(file: IO[bytes], size: int = BLOCK_BYTES) -> Iterator[Block]:
+def blocks(file: IO[bytes], size: int) -> Iterator[Block]:
     """Every byte of the file, in order. Raises `InvalidInput` for a row of more than `ROW_BYTES`."""
     held, line, end = b"", 1, 0
     while more := file.read(size):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dragoman.errors import InvalidInput
-from dragoman.rowfiles.blocks import ROW_BYTES, Block, blocks
+from dragoman.rowfiles.blocks import BLOCK_BYTES, ROW_BYTES, Block, blocks
 from dragoman.rowfiles.cells import guessed, values
 from dragoman.rowfiles.chunk import Chunk, Layout
 from dragoman.rowfiles.columns import Arranged, Note, arranged
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
 _BOM = b"\xef\xbb\xbf"
 
 
-def read_csv(path: Path, signature: Signature, layout: Layout, note: Note) -> Iterator[Chunk]:
+def read_csv(path: Path, signature: Signature, layout: Layout, note: Note, block_bytes: int = BLOCK_BYTES) -> Iterator[Chunk]:
     """The file's rows. Raises `InvalidInput`, naming the line, or the column, that is wrong; `OSError`."""
     with path.open("rb") as file:
-        found = blocks(file)
+        found = blocks(file, block_bytes)
         first = next(found, None)
         if first is not None:
             first = replace(first, content=first.content.removeprefix(_BOM))
