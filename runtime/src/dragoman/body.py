@@ -76,28 +76,36 @@ async def _next_part(receive: Receive) -> tuple[bytes, bool]:
 
 
 def _gunzip(body: bytes, limit: BodyLimit) -> bytes:
-    """Gzip, of one or several members, never giving more than `limit`."""
+    return _decompressed(body, limit, "gzip", zlib.MAX_WBITS | 16)
+
+
+def _inflate(body: bytes, limit: BodyLimit) -> bytes:
+    return _decompressed(body, limit, "deflate", zlib.MAX_WBITS)  # RFC 9110: deflate means the zlib format
+
+
+def _decompressed(body: bytes, limit: BodyLimit, name: str, wbits: int) -> bytes:
+    """Of one or several members, never giving more than `limit`."""
     out: list[bytes] = []
     size = at = members = 0
     view = memoryview(body)
-    decoder = zlib.decompressobj(wbits=31)
+    decoder = zlib.decompressobj(wbits)
     while at < len(body):
         if decoder.eof:
             members += 1
             if members == _GZIP_MEMBERS:
-                raise BadRequest(f"the gzip body has more than {_GZIP_MEMBERS} members")
-            decoder = zlib.decompressobj(wbits=31)
+                raise BadRequest(f"the {name} body has more than {_GZIP_MEMBERS} members")
+            decoder = zlib.decompressobj(wbits)
         piece = view[at : at + _GZIP_PIECE_BYTES]  # what follows a member is copied by zlib: not the whole body each time
         try:
             out.append(decoder.decompress(piece, limit.bytes - size + 1))
         except zlib.error as error:
-            raise BadRequest(f"the body is not valid gzip: {error}") from None
+            raise BadRequest(f"the body is not valid {name}: {error}") from None
         size += len(out[-1])
         if size > limit.bytes:
             raise _too_large(limit, "it is when decompressed")
         at += len(piece) - len(decoder.unused_data)
     if body and not decoder.eof:
-        raise BadRequest("the gzip body is cut short")
+        raise BadRequest(f"the {name} body is cut short")
     return b"".join(out)
 
 
@@ -110,4 +118,4 @@ def _too_large(limit: BodyLimit, why: str) -> TooLarge:
 _CLOSE = (("connection", "close"),)
 _GZIP_MEMBERS = 4096  # `bgzip` makes one of every 64 KiB
 _GZIP_PIECE_BYTES = 64 * 1024
-_DECODERS: dict[str, Callable[[bytes, BodyLimit], bytes]] = {"identity": lambda body, limit: body, "gzip": _gunzip}
+_DECODERS: dict[str, Callable[[bytes, BodyLimit], bytes]] = {"identity": lambda body, limit: body, "gzip": _gunzip, "deflate": _inflate}
