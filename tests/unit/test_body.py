@@ -65,7 +65,7 @@ def test_a_gzip_body_may_have_several_members() -> None:
     ],
 )
 def test_what_cannot_be_read_is_refused(
-    make: Callable[[], tuple[bytes, ...]], headers: dict[str, str], kind: type[CallError], words: str
+    make: Callable[[], tuple[bytes, ...]], headers: dict[str, Any], kind: type[CallError], words: str
 ) -> None:
     with pytest.raises(kind, match=words):
         read(*make(), **headers)
