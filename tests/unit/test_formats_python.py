@@ -247,6 +247,15 @@ def test_an_example_tells_the_inputs_of_an_object_of_ones_own(tmp_path: Path) ->
     assert answer(model, json_rows(frame)).tolist() == [1.5, 2]
 
 
+def test_a_column_of_booleans_is_one_though_to_the_model_it_is_numbers(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"open": [True, False] * 5, "size": np.arange(10.0)})
+    regression = make_pipeline(StandardScaler(), Ridge()).fit(frame, np.arange(10))
+    dragoman.save(regression, tmp_path, example=frame)
+    model = loaded(tmp_path)
+    assert [(f.name, f.type) for f in model.predictor.signature.inputs] == [("open", "boolean"), ("size", "number")]
+    assert_same(answer(model, frame.to_dict("records")), regression.predict(frame))
+
+
 def test_a_signature_that_is_given_is_kept(tmp_path: Path) -> None:
     given = Signature(inputs=(Field("x", minimum=0), Field("y")), outputs=(Output("predict"),), target="z")
     dragoman.save(LinearRegression().fit([[0, 1], [1, 0]], [1, 2]), tmp_path, signature=given)

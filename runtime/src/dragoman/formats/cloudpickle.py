@@ -24,7 +24,7 @@ class Cloudpickle:
         return None
 
     def load(self, files: ModelFiles, file: str, settings: Settings) -> LoadedModel:
-        model, warnings = unpickle(file, files.listing()[file])
+        model, warnings = unpickle(file, files.path(file))
         if isinstance(model, Model):
             return of_model(model, files.folder, file, warnings)
         if not callable(getattr(model, "predict", None)):

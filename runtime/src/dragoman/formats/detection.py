@@ -15,13 +15,12 @@ _HOW = "say which it is in spec.model.format, or name the file in spec.model.uri
 
 def find(formats: Sequence[Format], files: ModelFiles, declared: str | None) -> Found:
     """The model among the files. `UnsupportedFormat` says what was found, what is known, and how to say what it is."""
-    listing = files.listing()
-    candidates = [Candidate(name, listing[name]) for name in listing if files.single or "/" not in name]
+    candidates = [Candidate(name, files.path(name)) for name in files.top()]
     saved = next((c for c in candidates if sidecar.is_sidecar(c)), None)
     if saved is not None and not files.single:
         beside = sidecar.read(files)
-        if beside is not None and beside.file in listing:
-            candidates = [Candidate(beside.file, listing[beside.file])]
+        if beside is not None and beside.file in files.top():
+            candidates = [Candidate(beside.file, files.path(beside.file))]
             declared = declared or beside.format
     chosen = [f for f in formats if declared in (None, f.name)]
     found = [

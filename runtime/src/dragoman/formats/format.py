@@ -37,6 +37,14 @@ class ModelFiles:
             return {self.name: self.root}
         return {p.relative_to(self.root).as_posix(): p for p in sorted(self.root.rglob("*")) if p.is_file()}
 
+    def path(self, file: str) -> Path:
+        """Where one of the listed files is."""
+        return self.root if self.single else self.root / file
+
+    def top(self) -> list[str]:
+        """Names of the files that are not in a folder of the model's folder, sorted: the model is one of them."""
+        return [self.name] if self.single else sorted(p.name for p in self.root.iterdir() if p.is_file())
+
     @property
     def folder(self) -> Path:
         """Where the model's other files are."""

@@ -33,7 +33,7 @@ class Lightgbm:
         return None
 
     def load(self, files: ModelFiles, file: str, settings: Settings) -> LoadedModel:
-        path = files.listing()[file]
+        path = files.path(file)
         if not _header(path):  # lightgbm itself writes its complaints to standard error
             raise ModelLoadFailed(f"{file} could not be loaded: it is not a lightgbm model")
         lightgbm = require("lightgbm", file)

@@ -50,7 +50,7 @@ class Mlflow:
         return Recognised(f"an MLflow model with {told.what}", runs_code=told.runs_code, forks=told.forks)
 
     def load(self, files: ModelFiles, file: str, settings: Settings) -> LoadedModel:
-        path = files.listing()[file]
+        path = files.path(file)
         format_, inner, _ = _inner(path)
         loaded = format_.load(ModelFiles(path.parent, files.name, files.digest), inner, settings)
         document = _document(path)

@@ -40,7 +40,7 @@ class Onnx:
     def load(self, files: ModelFiles, file: str, settings: Settings) -> LoadedModel:
         from dragoman.predictors.onnx import OnnxPredictor
 
-        path = files.listing()[file]
+        path = files.path(file)
         onnxruntime = require("onnxruntime", file)
         with guarded(file) as heard:
             session = onnxruntime.InferenceSession(str(path), _options(onnxruntime, path, settings), providers=["CPUExecutionProvider"])

@@ -33,7 +33,7 @@ class Python:
 
     def load(self, files: ModelFiles, file: str, settings: Settings) -> LoadedModel:
         with guarded(file) as heard:
-            module = _imported(files.listing()[file], files.folder, files.digest)
+            module = _imported(files.path(file), files.folder, files.digest)
             model = _model_class(module, file)()
         return of_model(model, files.folder, file, tuple(heard.lines))
 

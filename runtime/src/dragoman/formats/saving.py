@@ -141,7 +141,9 @@ def _shown(known: Signature, example: Any) -> Signature:
 
 
 def _with_example(field: Field, seen: Field) -> Field:
-    """The field with the author's example, where that is one of its values."""
+    """The field with the author's example, where that is one of its values. A column of booleans is one, if to the model it is numbers."""
+    if seen.type == "boolean" and field.type == "number":
+        return msgspec.structs.replace(field, type="boolean", example=seen.example, dtype=None)
     alike = seen.type == field.type or (seen.type, field.type) == ("integer", "number")
     if seen.example is None or not alike or (field.enum is not None and seen.example not in field.enum):
         return field

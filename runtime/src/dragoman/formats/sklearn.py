@@ -39,7 +39,7 @@ class Sklearn:
         return None
 
     def load(self, files: ModelFiles, file: str, settings: Settings) -> LoadedModel:
-        path = files.listing()[file]
+        path = files.path(file)
         require("sklearn", file)
         if skops.is_skops(Candidate(file, path)):
             model, warnings = skops.load(file, path)

@@ -43,7 +43,7 @@ class Xgboost:
     def load(self, files: ModelFiles, file: str, settings: Settings) -> LoadedModel:
         xgboost = require("xgboost", file)
         with guarded(file) as heard:
-            raw = bytearray(files.listing()[file].read_bytes())
+            raw = bytearray(files.path(file).read_bytes())
             booster = xgboost.Booster(model_file=raw)
             wrapper = _WRAPPERS.get(_estimator_type(booster))
             if wrapper is not None:
