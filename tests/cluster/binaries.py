@@ -14,7 +14,7 @@ TOOLS = CACHE / "tools" / "bin"
 
 ETCD = "server"  # as its module calls it
 CONTROL_PLANE = (ETCD, "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")
-NODE = ("kubelet", "kube-proxy", "coredns")
+NODE = ("kubelet", "kube-proxy", "coredns", "metrics-server", "helm")
 TEST_SERVERS = ("versitygw",)
 DEBIAN = {  # command: package
     "containerd": "containerd",

@@ -19,6 +19,7 @@ from tests.cluster.controlplane import API_SERVER, is_ready, start_control_plane
 from tests.cluster.diagnosis import keep
 from tests.cluster.elsewhere import GIVEN, kind_works, load_into_given, load_into_kind, start_kind, take_given
 from tests.cluster.errors import ClusterError
+from tests.cluster.metrics import start_metrics_server
 from tests.cluster.network import LOOPBACK, NODE_ADDRESS, in_namespace, make_namespace
 from tests.cluster.node import load_image, start_node
 from tests.cluster.place import Place
@@ -95,16 +96,20 @@ class Cluster:
         """Puts an OCI archive's images into the node (`images.archive_of` writes one); pods want `imagePullPolicy: IfNotPresent`."""
         ORIGINS[self.origin].load(self.place, archive)
 
+    def start_metrics_server(self) -> None:
+        """The figures from which autoscalers decide: `kubectl top` answers when it has returned."""
+        start_metrics_server(self.place, self.address)
+
     def start_s3(self) -> S3:
         return start_s3(self.place, self.address)
 
-    @contextmanager
-    def prometheus(self, settings: str = ANNOTATED_PODS) -> Iterator[Prometheus]:
+    def start_prometheus(self, settings: str = ANNOTATED_PODS) -> Prometheus:
         """A Prometheus with these settings, as one in the cluster would read them; by default it scrapes annotated pods."""
-        try:
-            yield start_prometheus(self.place, self.address, settings)
-        finally:
-            stop_prometheus(self.place)
+        return start_prometheus(self.place, self.address, settings)
+
+    def stop_prometheus(self) -> None:
+        """Its figures are gone then; one runs at a time."""
+        stop_prometheus(self.place)
 
     def stop(self, component: str) -> None:
         """Ends a component in its own way: `kube-apiserver`, `etcd`, `kubelet`, `kube-controller-manager`, `coredns`, …"""

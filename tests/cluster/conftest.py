@@ -67,8 +67,10 @@ def s3(cluster: Cluster) -> S3:
 @pytest.fixture(scope="session")
 def prometheus(cluster: Cluster) -> Iterator[Prometheus]:
     """A real Prometheus that scrapes the pods whose annotations say so, once a second."""
-    with cluster.prometheus() as server:
-        yield server
+    try:
+        yield cluster.start_prometheus()
+    finally:
+        cluster.stop_prometheus()
 
 
 @pytest.fixture(scope="session")

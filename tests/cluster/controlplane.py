@@ -22,6 +22,7 @@ from tests.cluster.process import await_ready, start
 API_SERVER = "kube-apiserver"
 CONTROLLERS = "kube-controller-manager"
 SCHEDULER = "kube-scheduler"
+FRONT_PROXY = "front-proxy-client"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def start_control_plane(place: Place, *, scheduler: bool) -> ControlPlane:
     names = (endpoint.address, LOOPBACK, API_ADDRESS, "localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc")
     authority.sign("kube-apiserver", names=names).write(pki, "apiserver")
     admin.write(pki, "admin")
+    authority.sign(FRONT_PROXY).write(pki, FRONT_PROXY)
     (pki / "ca.crt").write_bytes(authority.certificate)
     private, public = service_account_key()
     (pki / "service-accounts.key").write_bytes(private)
@@ -140,6 +142,14 @@ def _api_server(pki: Path, endpoint: Endpoint) -> Sequence[str | Path]:
         f"--kubelet-client-key={pki / 'admin.key'}",
         "--kubelet-preferred-address-types=InternalIP",  # the node's name resolves nowhere: logs and exec would fail
         "--shutdown-delay-duration=0s",
+        # for APIs that other servers add, as metrics-server does
+        f"--proxy-client-cert-file={pki / FRONT_PROXY}.crt",
+        f"--proxy-client-key-file={pki / FRONT_PROXY}.key",
+        f"--requestheader-client-ca-file={pki / 'ca.crt'}",
+        f"--requestheader-allowed-names={FRONT_PROXY}",
+        "--requestheader-username-headers=X-Remote-User",
+        "--requestheader-group-headers=X-Remote-Group",
+        "--requestheader-extra-headers-prefix=X-Remote-Extra-",
     ]
 
 

@@ -118,6 +118,15 @@ def test_prometheus_scrapes_a_pod_whose_annotations_say_so(
     assert labels["pod"] == cluster.get("pods", "-n", namespace)["items"][0]["metadata"]["name"]
 
 
+def test_an_autoscaler_has_figures_to_decide_from(cluster: Cluster, namespace: str, base_image: str) -> None:
+    cluster.apply(_web(namespace, base_image, program="while True: pass", probed=False))
+    cluster.kubectl("autoscale", "deployment", "web", "--cpu=50%", "--min=1", "--max=2", "-n", namespace)
+
+    cluster.start_metrics_server()
+
+    _wait(lambda: cluster.get("deployment", "web", "-n", namespace)["spec"]["replicas"] == 2, within_seconds=120)
+
+
 METRICS_PAGE = """
 import http.server, os, signal
 class Page(http.server.BaseHTTPRequestHandler):
@@ -129,14 +138,23 @@ class Page(http.server.BaseHTTPRequestHandler):
 """
 
 
-def _web(namespace: str, image: str, replicas: int = 1, program: str = SERVER, annotations: dict[str, str] | None = None) -> str:
+def _web(
+    namespace: str,
+    image: str,
+    *,
+    replicas: int = 1,
+    program: str = SERVER,
+    probed: bool = True,
+    annotations: dict[str, str] | None = None,
+) -> str:
     container = CONTAINER | {
         "name": "web",
         "image": image,
         "command": ["python3", "-c", program],
-        "readinessProbe": {"httpGet": {"path": "/", "port": 8000}, "periodSeconds": 1},
         "lifecycle": {"preStop": {"sleep": {"seconds": 10}}},
     }
+    if probed:
+        container["readinessProbe"] = {"httpGet": {"path": "/", "port": 8000}, "periodSeconds": 1}
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

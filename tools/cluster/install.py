@@ -1,4 +1,4 @@
-"""Builds or installs what tests/cluster is made of: `PYTHONPATH=tools python tools/cluster/install.py kubernetes|tools|kwok|apt`.
+"""Builds or installs what tests/cluster is made of: `PYTHONPATH=tools python tools/cluster/install.py apt|kubernetes|tools|kwok|metrics`.
 
 Standard library only: it runs before anything is installed. See docs/testing-cluster.md.
 """
@@ -63,9 +63,16 @@ def build_kwok() -> None:
     module = subprocess.run(
         (*go(), "list", "-m", "-f", "{{.Dir}}", "sigs.k8s.io/kwok"), cwd=MODULES / "kwok", check=True, capture_output=True, text=True
     ).stdout.strip()
-    stages = INSTALLED / "kwok-stages"
-    shutil.rmtree(stages, ignore_errors=True)
-    shutil.copytree(Path(module) / "kustomize" / "stage", stages, copy_function=shutil.copyfile)
+    stages = Path(module) / "kustomize" / "stage"
+    for file in stages.rglob("*.yaml"):
+        copy = INSTALLED / "kwok-stages" / file.relative_to(stages)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+
+
+def build_metrics() -> None:
+    """metrics-server, from whose figures autoscalers decide."""
+    _build("metrics", f"-X sigs.k8s.io/metrics-server/pkg/version.gitVersion={_version('metrics', 'sigs.k8s.io/metrics-server')}")
 
 
 def install_debian_packages() -> None:
@@ -103,11 +110,11 @@ def _version(module: str, dependency: str) -> str:
     return found[1]
 
 
-KINDS: dict[str, Callable[[], None]] = {"kubernetes": build_kubernetes, "tools": build_tools, "kwok": build_kwok}
+KINDS: dict[str, Callable[[], None]] = {"kubernetes": build_kubernetes, "tools": build_tools, "kwok": build_kwok, "metrics": build_metrics}
 
 
 def main(kind: str) -> None:
-    """What is built stays until its module changes: the stamp is that module's text, so that a fresh checkout with a cache builds nothing."""
+    """What is built stays until its module changes: the stamp is the module's text, so a fresh checkout with a cache builds nothing."""
     INSTALLED.mkdir(parents=True, exist_ok=True)
     stamp = INSTALLED / f"{kind}.stamp"
     pins = b"".join((MODULES / kind / name).read_bytes() for name in ("go.mod", "go.sum"))
