@@ -53,8 +53,8 @@ def download(requirements: Sequence[Path], wheels: Path) -> None:
         _run([sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", *options, "--requirement", str(lock)])
 
 
-def build(wanted: Build) -> None:
-    engine = _engine()
+def build(wanted: Build, engine: str = "") -> None:
+    engine = engine or _engine()
     arguments = dict(wanted.arguments)
     mount: list[str] = []
     if wanted.wheels is not None:
@@ -100,12 +100,15 @@ def main() -> None:
     parser.add_argument(
         "--wheels", type=Path, help="download the packages into this folder here, and take none from elsewhere in the build"
     )
+    parser.add_argument(
+        "--engine", default="", choices=("docker", "buildah"), help="default: docker where its daemon answers, else buildah"
+    )
     given = parser.parse_args()
     for kind in given.kinds:
         wanted = image(kind, given.registry, given.tag, given.base, given.pip_options, given.wheels)
         if given.wheels is not None:
             download([REPOSITORY / "requirements" / f"{lock}.txt" for lock in LOCKS[kind]], given.wheels)
-        build(wanted)
+        build(wanted, given.engine)
         sys.stdout.write(f"{wanted.name}\n")
 
 
