@@ -461,8 +461,15 @@ def test_a_transformer_alone_cannot_be_served(tmp_path: Path) -> None:
         served(StandardScaler().fit(iris()[0]), tmp_path)
 
 
-def test_threads_are_bounded_whatever_the_model_was_fitted_with(tmp_path: Path) -> None:
+def test_threads_are_bounded_whatever_the_model_was_fitted_with() -> None:
     measurements, species = iris()
-    greedy = RandomForestClassifier(3, n_jobs=-1, random_state=0).fit(measurements, species)
-    model: Any = served(make_pipeline(StandardScaler(), greedy).fit(measurements, species), tmp_path).predictor
-    assert model.model.steps[-1][1].n_jobs == 1
+    greedy = RandomForestClassifier(3, n_jobs=-1, random_state=0)
+    boosters = [
+        ("x", xgboost.XGBClassifier(n_estimators=2, n_jobs=8)),
+        ("l", lightgbm.LGBMClassifier(n_estimators=2, n_jobs=8, verbose=-1)),
+    ]
+    both = VotingClassifier([("f", make_pipeline(StandardScaler(), greedy)), *boosters]).fit(measurements.to_numpy(), species)
+    model: Any = of_estimator(both, "m", Settings(threads=2)).predictor
+    forest, x, light = model.model.estimators_
+    assert (forest.steps[-1][1].n_jobs, x.n_jobs, light.n_jobs) == (1, 2, 2)
+    assert '"nthread":"2"' in x.get_booster().save_config()
