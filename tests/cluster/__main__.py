@@ -8,12 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.cluster.binaries import BUILT
-from tests.cluster.cluster import ORIGINS, running, start_cluster
+from tests.cluster.cluster import ORIGINS, Cluster, running, start_cluster
 from tests.cluster.errors import ClusterError
 from tests.cluster.images import stored_base
+from tests.cluster.network import NODE_ADDRESS
 from tests.cluster.node import load_image
 from tests.cluster.place import Place, places
+from tests.cluster.prometheus import Prometheus
 from tests.cluster.remains import end_cluster
+from tests.cluster.s3 import s3_of
 
 
 def main() -> None:
@@ -42,20 +45,27 @@ def up(place: Place, arguments: argparse.Namespace) -> None:
         end_cluster(place)
         cluster = start_cluster(place, "control-plane" if arguments.control_plane_only else "own")
         if not arguments.control_plane_only:
-            try:
-                s3, prometheus = cluster.start_s3(), cluster.start_prometheus()
-            except BaseException:
-                end_cluster(place)
-                raise
-            print(f"# S3, for pods too: {' '.join(f'{name}={value}' for name, value in s3.env.items())}")
-            print(f"#   a bucket is a folder in {s3.folder}, an object a file in it")
-            print(f"# Prometheus, scraping pods whose annotations say so: {prometheus.url}")
+            _start_servers(cluster)
     if place.netns.exists():
-        print("# All of it is in a network of its own: go there with")
+        s3 = s3_of(place, NODE_ADDRESS)
+        print(f"# S3, for pods too: {' '.join(f'{name}={value}' for name, value in s3.env.items())}")
+        print(f"#   a bucket is a folder in {s3.folder}, an object a file in it")
+        print(f"# Prometheus, scraping pods whose annotations say so: {Prometheus(place, NODE_ADDRESS).url}")
+    if place.netns.exists():
+        print("# all of it is in a network of its own: go there with")
         print(f"nsenter --net={place.netns} bash")
         print("# and there")
     print(f"export KUBECONFIG={place.kubeconfig} PATH={BUILT}:$PATH")
     print(f"# to end it: {'make cluster-down' if place.name == 'dev' else f'python -m tests.cluster down --name {place.name}'}")
+
+
+def _start_servers(cluster: Cluster) -> None:
+    try:
+        cluster.start_s3()
+        cluster.start_prometheus()
+    except BaseException:
+        end_cluster(cluster.place)
+        raise
 
 
 def down(place: Place, arguments: argparse.Namespace) -> None:

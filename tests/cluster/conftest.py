@@ -1,6 +1,6 @@
 """A running cluster as pytest fixtures. One serves the whole session; each test gets a namespace of its own.
 
-Tests here run inside the cluster's network: their clients reach pods and Services by address.
+A test that uses `cluster` runs inside the cluster's network: its clients reach pods and Services by address.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[Cluster]:
-    """The API and its controllers on 127.0.0.1, without a node."""
+    """The API and its controllers on 127.0.0.1, without a node; not for a test that uses `cluster`."""
     with ExitStack() as until_the_end:
         try:
             started = until_the_end.enter_context(running_control_plane())
@@ -82,9 +82,11 @@ def base_image(cluster: Cluster) -> str:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """A test whose cluster runs already is inside its network from the first fixture to the last."""
+    """A test that uses `cluster` is inside its network, from the first fixture to the last if it runs already."""
+    names = item.fixturenames if isinstance(item, pytest.Function) else []
+    assert not {"cluster", "control_plane"} <= set(names), f"{item.name}: 127.0.0.1, where control_plane is, is not the cluster's"
     with namespace_kept():
-        if RUNNING in item.config.stash:
+        if RUNNING in item.config.stash and "cluster" in names:
             enter_namespace(item.config.stash[RUNNING].place)
         return (yield)
 

@@ -57,7 +57,12 @@ def start_s3(place: Place, address: str) -> S3:
     command: list[str | Path] = [built("versitygw"), "--port", f"{address}:{PORT}", "posix", "--sidecar", metadata, folder]
     process = start(place, "versitygw", command, {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY})
     await_ready(process, lambda: answers(place, address, PORT), place)
-    return S3(f"http://{address}:{PORT}", folder)
+    return s3_of(place, address)
+
+
+def s3_of(place: Place, address: str) -> S3:
+    """The server that runs there."""
+    return S3(f"http://{address}:{PORT}", place.state / "s3")
 
 
 def answers(place: Place, address: str, port: int, path: str = "/") -> bool:

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from typing import Any
 
 import httpx
+import pytest
 from tests.cluster.cluster import Cluster
+from tests.cluster.errors import ClusterError
 from tests.cluster.prometheus import Prometheus
 from tests.cluster.s3 import S3
 
@@ -125,6 +127,28 @@ def test_an_autoscaler_has_figures_to_decide_from(cluster: Cluster, namespace: s
     cluster.start_metrics_server()
 
     _wait(lambda: cluster.get("deployment", "web", "-n", namespace)["spec"]["replicas"] == 2, within_seconds=120)
+
+
+def test_the_api_server_forgets_nothing_when_it_is_restarted(control_plane: Cluster) -> None:
+    control_plane.kubectl("create", "configmap", "kept", "--from-literal=a=b")
+
+    control_plane.restart("kube-apiserver")
+
+    assert control_plane.get("configmap", "kept")["data"] == {"a": "b"}
+
+
+def test_an_api_server_that_hangs_says_nothing_until_it_goes_on(control_plane: Cluster) -> None:
+    with control_plane.paused("kube-apiserver"), pytest.raises(ClusterError, match=r"context deadline exceeded|Timeout"):
+        control_plane.kubectl("get", "namespaces", "--request-timeout=1s")
+
+    assert "default" in control_plane.kubectl("get", "namespaces")
+
+
+def test_a_spec_that_admission_refuses_is_an_error_with_the_servers_words(cluster: Cluster, namespace: str, base_image: str) -> None:
+    privileged = json.loads(_job_pod(namespace, base_image, "pass", securityContext={"privileged": True}))
+
+    with pytest.raises(ClusterError, match='violates PodSecurity "restricted:latest"'):
+        cluster.apply(json.dumps(privileged))
 
 
 METRICS_PAGE = """
