@@ -24,6 +24,7 @@ from dragoman.proto import open_inference
 from dragoman.registry import Registry, ServedModel
 
 _CONNECTION_AGE_MS = 300_000  # connections age out, so that clients spread over workers and pods again
+_STREAMS_SECONDS = 0.5  # at the end of a drain, when the last replies are on their way
 
 
 class GrpcServer:
@@ -49,6 +50,7 @@ class GrpcServer:
         reflection.enable_server_reflection((*services, health.SERVICE_NAME, reflection.SERVICE_NAME), self._server, _reflected())
         self._services = ("", *services)
         self._address = address
+        self._admission = worker.admission
 
     async def start(self) -> None:
         self._server.add_insecure_port(self._address)
@@ -56,10 +58,18 @@ class GrpcServer:
         await self._say(health_pb2.HealthCheckResponse.SERVING)
 
     async def drain(self, grace_seconds: float, timeout_seconds: float) -> None:
-        """Health falls at once; after the grace no new calls are taken, and those in flight finish."""
+        """Health falls at once; after the grace no new calls are taken, and those in flight finish.
+
+        Streams (a client that watches health) are not waited for: they have no end of their own.
+        """
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
         await asyncio.sleep(grace_seconds)
-        await self._server.stop(timeout_seconds)
+        stopping = asyncio.create_task(self._server.stop(timeout_seconds))
+        await asyncio.sleep(0.05)  # what was accepted last is counted by now
+        while self._admission.in_flight and not stopping.done():
+            await asyncio.sleep(0.01)
+        await self._server.stop(_STREAMS_SECONDS)
+        await stopping
 
     async def _say(self, status: Any) -> None:
         for service in self._services:
