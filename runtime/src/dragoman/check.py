@@ -120,7 +120,7 @@ def _column(field: Field, values: Array) -> Array:
     if field.type == "boolean" and values.dtype == bool and not field.enum:
         return values
     checked = np.empty(len(values), dtype=object)
-    for i, value in enumerate(values):
+    for i, value in enumerate(values.tolist()):  # Python's own values, also of an array of numpy's
         if value is None or value is MISSING or (isinstance(value, float) and math.isnan(value)):
             _refuse_null(field, i, value)
             checked[i] = None
@@ -139,7 +139,7 @@ def _numbers(field: Field, values: Array, dtype: Any) -> Array:
         with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused as that
             return values.astype(dtype, copy=False)
     numbers = np.empty(len(values), dtype=np.float64)
-    for i, value in enumerate(values):
+    for i, value in enumerate(values.tolist()):
         if value is None or value is MISSING:
             _refuse_null(field, i, value)
             numbers[i] = np.nan
