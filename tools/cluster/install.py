@@ -25,7 +25,7 @@ BIN = INSTALLED / "bin"
 @dataclass(frozen=True)
 class DebianPackage:
     name: str
-    program: str  # a command, or a path
+    program: str  # a command, or the path of a file
     needed_for: str
 
 
@@ -39,7 +39,9 @@ DEBIAN_PACKAGES = (
     DebianPackage("procps", "sysctl", "the cluster's network"),
     DebianPackage("buildah", "buildah", "building images"),
     DebianPackage("debootstrap", "debootstrap", "the images' base"),
+    DebianPackage("debian-archive-keyring", "/usr/share/keyrings/debian-archive-keyring.gpg", "the images' base"),
     DebianPackage("gcc", "gcc", "the pause image"),
+    DebianPackage("libc6-dev", "/usr/include/stdio.h", "the pause image"),
     DebianPackage("prometheus", "prometheus", "the tests of metrics"),
 )
 
@@ -93,6 +95,12 @@ def install_debian_packages() -> None:
     for package in missing:
         sys.stderr.write(f"not on this machine: {package.name}, for {package.needed_for}\n")
     sys.stderr.write(f"to have them, on Debian: apt-get install {' '.join(names)} (or, as root, make cluster-tools DRAGOMAN_APT=1)\n")
+
+
+def _is_here(program: str) -> bool:
+    if program.startswith("/"):
+        return Path(program).exists()
+    return bool(shutil.which(program) or shutil.which(f"/usr/sbin/{program}"))
 
 
 def _build(module: str, *link_flags: str) -> None:
