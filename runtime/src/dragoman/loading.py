@@ -24,20 +24,17 @@ def forks(load: Load, manifest: ModelDeployment) -> bool:
 
 
 def load_model(load: Load, manifest: ModelDeployment, settings: Settings) -> LoadedModel:
-    """The model, loaded so that a fork does no harm: LightGBM and XGBoost start OpenMP threads while loading, unless limited to one."""
-    from threadpoolctl import threadpool_limits
-
+    """The model; the formats see to it that a fork does it no harm (no library starts its threads while loading)."""
     model = manifest.spec.model
-    with threadpool_limits(1, "openmp"):
-        loaded = formats.load(
-            _files(load),
-            model.format,
-            policy=settings.code_formats,
-            pinned=model.digest is not None,
-            inputs=model.inputs,
-            outputs=(model.outputs.target, model.outputs.classes),
-            settings=formats.Settings(threads=cgroup.threads_per_worker(settings.workers)),
-        )
+    loaded = formats.load(
+        _files(load),
+        model.format,
+        policy=settings.code_formats,
+        pinned=model.digest is not None,
+        inputs=model.inputs,
+        outputs=(model.outputs.target, model.outputs.classes),
+        settings=formats.Settings(threads=cgroup.threads_per_worker(settings.workers)),
+    )
     return_memory()
     return loaded
 
