@@ -43,7 +43,7 @@ def test_a_good_one_is_said_to_be_valid(tmp_path: Path) -> None:
     file = tmp_path / "iris.yaml"
     file.write_text(yaml.dump(GOOD))
     found = validate(file)
-    assert (found.exit_code, found.stdout, found.stderr) == (0, "iris is valid\n", "")
+    assert (found.exit_code, found.stdout, found.stderr) == (0, f"{file}: iris is valid\n", "")
 
 
 INPUTS = "spec.model.inputs"
@@ -85,7 +85,7 @@ INPUTS = "spec.model.inputs"
         # choices
         ("spec.model.format", "keras", "spec.model.format: must be one of sklearn, xgboost, lightgbm, onnx, "),
         ("spec.model.format", "xgbost", "got 'xgbost'; did you mean 'xgboost'?"),
-        (INPUTS, [{"name": "a", "type": "int"}], "inputs[0].type: must be one of number, integer, string, boolean, got 'int'; did you mean 'integer'?"),
+        (INPUTS, [{"name": "a", "type": "int"}], "must be one of number, integer, string, boolean, got 'int'; did you mean 'integer'"),
         # values
         ("kind", "ModelDeploymnt", "kind: must be ModelDeployment, got 'ModelDeploymnt'"),
         ("apiVersion", "v1", "apiVersion: must be dragoman.dev/v1alpha1, got 'v1'"),
@@ -157,7 +157,7 @@ def test_every_document_of_a_file_is_told_by_its_number(tmp_path: Path) -> None:
     file.write_text("---\n".join(yaml.dump(d) for d in documents))
     found = validate(file)
     assert found.exit_code == 10
-    assert found.stdout == "wine is valid\n"
+    assert found.stdout == f"{file}: wine is valid\n"
     first, third = found.stderr.splitlines()
     assert first.startswith(f"{file}, document 1: spec.serving.workers: ")
     assert third.startswith(f"{file}, document 3: spec.modle: ")

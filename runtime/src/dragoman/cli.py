@@ -35,7 +35,7 @@ Exit codes: 0 done · 1 failed · 2 wrong arguments · 10 InvalidSpec · 11 Mode
 
 
 def main() -> None:
-    app()
+    app(prog_name="dragoman")
 
 
 def _version(value: bool) -> None:
@@ -200,7 +200,7 @@ def predict(
     Examples:
       dragoman predict ./model.joblib --input rows.csv
       dragoman predict iris.yaml -i rows.parquet -o answers.parquet
-      dragoman predict s3://models/iris/ -i rows.csv --outputs predict,predict_proba
+      dragoman predict s3://models/iris/ -i rows.csv --outputs predict_proba
 
     One answer a row, in the file's order: a column `prediction`, and for
     predict_proba a column `probability_<class>` a class. Columns of the input
@@ -258,7 +258,7 @@ def digest(
     Examples:
       dragoman digest ./model.joblib
       dragoman digest s3://models/iris/
-      test "$(dragoman digest ./model.joblib)" = "$(dragoman digest s3://models/iris/model.joblib)"
+      dragoman serve iris.yaml --code-formats RequireDigest
 
     Pin the digest of the file that you trained, where you trained it; not of
     what a bucket holds. A file's is its SHA-256; a folder's that of the sorted

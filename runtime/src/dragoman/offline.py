@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -11,7 +12,7 @@ import msgspec
 
 from dragoman.batcher import as_call_error
 from dragoman.check import Checker
-from dragoman.errors import InvalidInput, InvalidSpec, OutOfMemory
+from dragoman.errors import CallError, InvalidInput, InvalidSpec, OutOfMemory
 from dragoman.formats import LoadedModel
 from dragoman.predictors import Predictor, checked_outputs
 from dragoman.rowfiles import AnswerFile, Chunk, Layout, Reader
@@ -21,6 +22,7 @@ from dragoman.table import Array, Table, concat
 
 PREDICT_ROWS = 16_384  # at once, where rows are independent: enough to be fast, few enough to be shown as progress
 
+logger = logging.getLogger("dragoman.offline")
 OnProgress = Callable[[int, int], None]  # bytes read of the file, rows predicted
 Note = Callable[[str], None]
 
@@ -154,12 +156,15 @@ def _predicted(predictor: Predictor, piece: _Piece, outputs: tuple[str, ...], *,
         return _outputs(predictor, piece.table, outputs)
     except MemoryError as error:
         raise OutOfMemory(f"predicting {piece.table.rows} rows at once ran out of memory: try fewer with --chunk-rows") from error
-    except Exception as error:
-        at, cause = _culprit(predictor, piece.table, outputs, error) if independent else (None, error)
-        last = piece.table.rows - 1
-        where = piece.place(at) if at is not None else piece.place(0) if last == 0 else f"{piece.place(0)} to {piece.place(last)}"
-        told = as_call_error(cause)
-        raise type(told)(f"{where}: {told.message}") from error
+    except Exception as error:  # noqa: BLE001  the model's code may raise anything; this is the edge of a predict
+        failure = error
+    at, cause = _culprit(predictor, piece.table, outputs, failure) if independent else (None, failure)
+    last = piece.table.rows - 1
+    where = piece.place(at) if at is not None else piece.place(0) if last == 0 else f"{piece.place(0)} to {piece.place(last)}"
+    if not isinstance(cause, CallError):
+        logger.error("%s: the model failed", where, exc_info=cause)
+    told = as_call_error(cause)
+    raise type(told)(f"{where}: {told.message}") from cause
 
 
 def _outputs(predictor: Predictor, table: Table, outputs: tuple[str, ...]) -> dict[str, Array]:
