@@ -1,4 +1,4 @@
-"""Makes what the chart holds of other files: the CRD's copy, and its README's table of values. `make chart` runs it; `--check` only looks."""
+"""Makes what the chart holds of other files: the CRD's copy, its README's table of values. `make chart` runs it; `--check` only looks."""
 
 from __future__ import annotations
 
