@@ -27,9 +27,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they print variables, which may be secrets
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="""
-Exit codes: 0 done · 1 failed · 2 wrong arguments · 10 InvalidSpec · 11 ModelNotFound · 12 AccessDenied · 13 DigestMismatch ·
-14 UnsupportedFormat · 15 MissingLibrary · 16 PolicyViolation · 17 ModelLoadFailed · 18 OutOfMemory · 19 SignatureMismatch ·
-20 StorageUnavailable · 21 DiskFull · 22 AddressInUse · 23 LoadTimeout · 24 WorkerFailed
+\b
+Exit codes:
+   0 done                 1 failed, a wrong row  2 wrong arguments
+  10 InvalidSpec         11 ModelNotFound       12 AccessDenied
+  13 DigestMismatch      14 UnsupportedFormat   15 MissingLibrary
+  16 PolicyViolation     17 ModelLoadFailed     18 OutOfMemory
+  19 SignatureMismatch   20 StorageUnavailable  21 DiskFull
+  22 AddressInUse        23 LoadTimeout         24 WorkerFailed
 """,
 )
 
@@ -258,7 +263,7 @@ def digest(
     Examples:
       dragoman digest ./model.joblib
       dragoman digest s3://models/iris/
-      dragoman serve iris.yaml --code-formats RequireDigest
+      pin=$(dragoman digest ./model.joblib)
 
     Pin the digest of the file that you trained, where you trained it; not of
     what a bucket holds. A file's is its SHA-256; a folder's that of the sorted
@@ -274,7 +279,7 @@ def digest(
 
 @app.command(short_help="Check manifests; every error names its path.")
 def validate(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Manifests, or folders of them.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Manifests, or folders of them.", show_default=False)],
 ) -> None:
     """Check manifests, every document of them; each error names its path and what would mend it.
 

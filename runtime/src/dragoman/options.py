@@ -10,7 +10,7 @@ import typer
 _KINDS = "a manifest (or a folder of them), a model file or folder, or a URI: s3:// gs:// az:// https:// file://"
 
 Target = Annotated[str, typer.Argument(metavar="TARGET", help=f"{_KINDS[:1].upper()}{_KINDS[1:]}", show_default=False)]
-Targets = Annotated[list[str], typer.Argument(metavar="TARGET...", help=f"Each one {_KINDS}", show_default=False)]
+Targets = Annotated[list[str], typer.Argument(metavar="TARGET", help=f"Each one {_KINDS}", show_default=False)]
 CodeFormats = Annotated[
     Literal["Allow", "RequireDigest", "Deny"],
     typer.Option(
