@@ -27,6 +27,7 @@ DESIRED: dict[str, Any] = {
         "ports": [{"port": 8080, "protocol": "TCP"}],
         "volumes": [{"name": "v", "emptyDir": {"sizeLimit": "20Gi"}}, {"name": "c", "configMap": {"name": "c"}}],
         "tolerations": [{"key": "k"}],
+        "selector": {"app": "iris"},
     },
 }
 
@@ -87,6 +88,7 @@ def _set(path: str, value: Any) -> dict[str, Any]:
         ("spec.volumes.1.emptyDir.sizeLimit", "21Gi", "spec.volumes[v].emptyDir.sizeLimit"),
         ("spec.volumes.1", {"name": "v", "hostPath": {"path": "/"}}, "spec.volumes[v].emptyDir.sizeLimit"),
         ("spec.tolerations", [], "spec.tolerations"),
+        ("spec.selector.theirs", "1", "spec.selector"),  # a Service that selects by one label more selects nothing
     ],
 )
 def test_drift_is_told_by_its_place(changed: str, value: Any, told: str) -> None:

@@ -58,12 +58,12 @@ def test_drift_is_put_right_where_it_is() -> None:
     assert action.because == "spec.template.spec.containers[model].image differs"
 
 
-def test_immutable_content_is_replaced_and_its_labels_are_applied() -> None:
+def test_what_cannot_be_changed_is_replaced() -> None:
     observed = settled()
     name = f"iris-{FIRST.name}"
     observed[CONFIG_MAP, name]["data"] = {}
     observed[CONTROLLER_REVISION, name]["metadata"]["labels"].pop("app.kubernetes.io/part-of")
-    assert [(a.verb, a.kind) for a in planned(observed)] == [(Verb.REPLACE, CONFIG_MAP), (Verb.APPLY, CONTROLLER_REVISION)]
+    assert [(a.verb, a.kind) for a in planned(observed)] == [(Verb.REPLACE, CONFIG_MAP), (Verb.REPLACE, CONTROLLER_REVISION)]
 
 
 def test_a_forged_template_is_replaced() -> None:

@@ -106,10 +106,12 @@ class Actor:
                 raise Refusal(Violation(Reason.TERMINATING_FORMER, f"the {_title(action)} of a former owner is being deleted"))
             raise Refusal(Violation(Reason.NAME_TAKEN, _taken(md, action, owner.get("kind", ""), owner.get("name", ""))))
         uid = there["metadata"]["uid"]
-        if action.kind.create_only and difference({**_body(action), "metadata": {}}, there) is not None:
-            await self._kube.delete(action.kind, md.namespace, action.name, uid)
-            return await self._kube.create(action.kind, _body(action))
-        return await self._apply(action, uid)
+        if not action.kind.create_only:
+            return await self._apply(action, uid)
+        if difference(_body(action), there) is None:
+            return there
+        await self._kube.delete(action.kind, md.namespace, action.name, uid)
+        return await self._kube.create(action.kind, _body(action))
 
     async def _apply(self, action: Action, uid: str) -> Object:
         """By force, but only onto the very object that is ours: the uid is a precondition."""

@@ -109,4 +109,4 @@ def _trimmed(kind: Kind, obj: Object) -> Object:
     if kind is POD:
         return {"metadata": {name: metadata[name] for name in _METADATA_OF_PODS if name in metadata}, "status": obj.get("status") or {}}
     kept = {name: metadata[name] for name in (*_METADATA, "labels", "annotations", "ownerReferences") if name in metadata}
-    return {**obj, "metadata": kept}
+    return {**obj, "apiVersion": kind.api_version, "kind": kind.name, "metadata": kept}  # the items of a list say neither

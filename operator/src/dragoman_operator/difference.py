@@ -21,6 +21,8 @@ _MERGE_KEYS: dict[str, tuple[tuple[str, ...], ...]] = {
     "volumeMounts": (("mountPath",),),
     "volumes": (("name",),),
 }
+# Maps that are one value (x-kubernetes-map-type: atomic): a key more would select other pods, or other nodes.
+_ATOMIC = {"selector", "matchLabels", "podSelector", "namespaceSelector", "labelSelector", "nodeSelector"}
 # Left out when false by most of Kubernetes' types; in these, a missing one means true.
 _TRUE_WHEN_ABSENT = {"automountServiceAccountToken", "enableServiceLinks", "allowPrivilegeEscalation"}
 # Their values are compared as quantities: 0.5 is stored as 500m.
@@ -46,6 +48,8 @@ def difference(desired: Any, observed: Any, path: str = "") -> str | None:
 def _of_objects(desired: dict[str, Any], observed: Any, path: str) -> str | None:
     if not isinstance(observed, dict):
         return path or "."
+    if path.rpartition(".")[2] in _ATOMIC and not observed.keys() <= desired.keys():
+        return path
     for name, value in desired.items():
         found = difference(value, observed.get(name), f"{path}.{name}" if path else name)
         if found is not None:

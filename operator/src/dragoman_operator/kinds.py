@@ -16,7 +16,7 @@ class Kind:
     version: str
     plural: str
     name: str
-    create_only: bool = False  # its content cannot be changed: it is created, and never applied
+    create_only: bool = False  # its content cannot be changed: it is created, or replaced, and never applied
 
     @property
     def api_version(self) -> str:

@@ -23,9 +23,10 @@ from dragoman_operator.metrics import Metrics
 from dragoman_operator.names import FIELD_MANAGER
 from dragoman_operator.objects import Object, meta
 
-_TIMEOUT = urllib3.Timeout(connect=5.0, read=30.0)
+_TIMEOUT = urllib3.Timeout(connect=5.0, read=10.0)
 _URGENT = urllib3.Timeout(connect=3.0, read=4.0)  # of the lease: late is as bad as never
 _PAGE = 250  # objects of a list's page
+_UNTYPED = "failed to create typed patch object"  # an apply with a value of a wrong type is answered with 500, and cannot ever succeed
 _APPLY, _MERGE, _JSON = "application/apply-patch+yaml", "application/merge-patch+json", "application/json"
 _ONLY_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
@@ -105,12 +106,19 @@ class Kube:
         if selector:
             query["labelSelector"] = ",".join(f"{name}={value}" for name, value in selector.items())
         while True:
-            body = await self._ask("GET", kind.path(namespace), query, accept=accept)
+            body = await self._read_page(kind.path(namespace), query, accept)
             yield body
             following = _page_of.decode(body).metadata.next
             if not following:
                 return
             query["continue"] = following
+
+    async def _read_page(self, path: str, query: Mapping[str, str], accept: str) -> bytes:
+        """Tried twice: the first may have gone to a connection that was dead, and then the others wait for it."""
+        try:
+            return await self._ask("GET", path, query, accept=accept)
+        except Unavailable:
+            return await self._ask("GET", path, query, accept=accept)
 
     # --- writing ---
 
@@ -172,6 +180,7 @@ class Kube:
         try:
             answer = self._pool.request(method, url, body=body, headers=headers, timeout=timeout, retries=False)
         except urllib3.exceptions.HTTPError as error:
+            self._pool.clear()  # where one connection hangs, the idle ones do too
             raise Unavailable(0, f"the API server does not answer {method} {url}: {error}") from error
         if answer.status >= 400:
             raise _refused(answer.status, answer.data)
@@ -188,6 +197,8 @@ def _refused(status: int, body: bytes) -> KubeError:
         message = str(msgspec.json.decode(body)["message"])
     except (msgspec.MsgspecError, KeyError, TypeError):
         message = body[:500].decode(errors="replace")
+    if message.startswith(_UNTYPED):
+        status = 422
     return kube_error(status, message)
 
 

@@ -72,8 +72,7 @@ def _towards(md: ModelDeployment, body: Object, observed: Observed, revision: Re
         path = "data"
     if path is None:
         return None
-    verb = Verb.REPLACE if kind.create_only and path.partition(".")[0] in ("data", "immutable") else Verb.APPLY
-    return Action(verb, kind, name, f"{path} differs", body, uid=meta(there)["uid"])
+    return Action(Verb.REPLACE if kind.create_only else Verb.APPLY, kind, name, f"{path} differs", body, uid=meta(there)["uid"])
 
 
 def _away(md: ModelDeployment, revision: Revision, observed: Observed, wanted: set[tuple[Kind, str]], used: set[str]) -> Iterable[Action]:

@@ -57,11 +57,7 @@ def choose(
     if not mine:
         return _unstored(md, live, settings, latest)
     newest = mine[-1]
-    current = Revision(
-        name=label(newest, REVISION_LABEL),
-        number=latest if newest is revisions[-1] else latest + 1,
-        template=template_in(newest),
-    )
+    current = Revision(label(newest, REVISION_LABEL), _number(newest), template_in(newest))
     if current.name == known[0] and known[1] and current.hash != known[1]:
         rebuilt = _unstored(md, live, settings, latest)
         return replace(rebuilt, forged=rebuilt.name == current.name)
