@@ -79,9 +79,7 @@ def build_metrics() -> None:
 
 def install_debian_packages() -> None:
     """Installs the Debian packages that are missing when it may (root, and CI=true or DRAGOMAN_APT=1); else says what is missing."""
-    missing = [
-        package for package in DEBIAN_PACKAGES if not (shutil.which(package.program) or shutil.which(f"/usr/sbin/{package.program}"))
-    ]
+    missing = [package for package in DEBIAN_PACKAGES if not _is_here(package.program)]
     if not missing:
         return
     names = [package.name for package in missing]
