@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from dragoman.errors import InvalidInput, InvalidSpec, ModelFailed
 from dragoman.formats import LoadedModel
@@ -32,7 +36,7 @@ class Author:
 
     def predict(self, table: Table, outputs: Sequence[str], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         self.calls.append(table.rows)
-        return dict.fromkeys(outputs, self.method(table.column(0)))
+        return dict.fromkeys(outputs, self.method(table.column(0) if table.width else np.zeros(table.rows)))
 
 
 def run(model: Author, path: Path, **job: Any) -> tuple[list[str], list[str]]:
@@ -212,3 +216,51 @@ def test_parquet_values_come_as_they_are(tmp_path: Path) -> None:
     run(Remembers(lambda a: a, signature=signature), path)
     assert [row[1:] for row in rows] == [("x", True, 1.5), (None, False, 1.5), ("x", None, 1.5)]
     assert (rows[0][0], rows[1][0] != rows[1][0], rows[2][0]) == (1.0, True, 3.0)
+
+
+snippets = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                "a",
+                "b",
+                "a,b",
+                "1",
+                "2.5",
+                ",",
+                "\n",
+                "\r",
+                '"',
+                '""',
+                "[",
+                "]",
+                "{",
+                "}",
+                '{"a": 1}',
+                "[1]",
+                ":",
+                " ",
+                "\t",
+                "\0",
+                "nan",
+                "\ufeff",
+            ]
+        ).map(str.encode),
+        st.binary(max_size=3),
+    ),
+    max_size=12,
+).map(b"".join)
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.tsv", "rows.json", "rows.jsonl", "rows.parquet"])
+@pytest.mark.parametrize("signature", [A, Signature(outputs=(Output("predict"),))], ids=["known", "unknown"])
+@pytest.mark.parametrize("header", [True, False])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=snippets)
+def test_whatever_the_bytes_are_there_are_answers_or_one_clear_refusal(
+    name: str, signature: Signature, header: bool, content: bytes, tmp_path: Path
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with contextlib.suppress(InvalidInput):
+        run(Author(lambda a: [0] * len(a), signature=signature), path, layout=Layout(header=header))

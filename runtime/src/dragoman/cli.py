@@ -179,7 +179,14 @@ def serve(
 def predict(
     target: Target,
     source: Annotated[
-        Path, typer.Option("--input", "-i", metavar="FILE", help="Rows: .csv .tsv .json .jsonl or .parquet.", show_default=False)
+        Path,
+        typer.Option(
+            "--input",
+            "-i",
+            metavar="FILE",
+            help="Rows: .csv .tsv .json .jsonl or .parquet; - is CSV on standard input.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="FILE", help="Answers, by suffix as above; else CSV on standard output.")

@@ -107,7 +107,7 @@ def _values(output: Output, classes: Sequence[Any] | None) -> str:
     if output.width is None:
         return f"one of {named}" if named and output.name == "predict" else "one"
     if output.width < 0:
-        return "a list"
+        return "not known"
     return f"{output.width}: {named}" if classes is not None and len(classes) == output.width else str(output.width)
 
 

@@ -21,10 +21,15 @@ from dragoman.rowfiles import AnswerFile, Layout
 from dragoman.rowfiles.output import refuse_overwriting, replacing
 from dragoman.settings import Settings
 
+_STDIN = Path("/dev/stdin")
+
 
 @dataclass(frozen=True)
 class Files:
-    """What is read and written; `output` is None for standard output. `outputs` are the model's, as asked for: "predict,predict_proba"."""
+    """What is read and written: "-" is CSV on standard input, None is standard output.
+
+    `outputs` are the model's, as asked for: "predict,predict_proba".
+    """
 
     source: Path
     output: Path | None
@@ -35,22 +40,23 @@ class Files:
 
 def predict_file(manifest: ModelDeployment, files: Files, settings: Settings, stdout: IO[bytes]) -> None:
     """Raises a `ServeError` for the model or an argument, a `CallError` for a row or an answer; arguments are looked at first."""
-    read = rowfiles.reader(files.source)
+    source = _STDIN if str(files.source) == "-" else files.source
+    read = rowfiles.reader(Path("-.csv") if source is _STDIN else source)
     kind = rowfiles.answer_file(files.output) if files.output is not None else rowfiles.CsvAnswers
     wanted = tuple(dict.fromkeys(name.strip() for name in files.outputs.split(",") if name.strip()))
     if not wanted:
         raise InvalidSpec("--outputs: name at least one, such as predict")
     if len(files.layout.delimiter or ",") != 1:
         raise InvalidSpec(f"--delimiter {files.layout.delimiter!r}: must be one character")
-    size = _readable(files.source)
+    size = None if source is _STDIN else _readable(source)
     if files.output is not None:
-        refuse_overwriting(files.output, [files.source, Path(manifest.spec.model.uri.removeprefix("file://"))])
+        refuse_overwriting(files.output, [source, Path(manifest.spec.model.uri.removeprefix("file://"))])
 
     fetched = fetched_model(manifest, settings)
     loaded = loaded_model(manifest, fetched, settings)
     for warning in loaded.warnings:
         terminal.warn(warning)
-    job = Job(files.source, read, files.layout, wanted, manifest.spec.serving.batching.rows_independent, files.chunk_rows)
+    job = Job(source, read, files.layout, wanted, manifest.spec.serving.batching.rows_independent, files.chunk_rows)
     began = time.monotonic()
     with _answers(files.output, kind, stdout) as answers, terminal.predicting(size, shown=files.output is not None or _piped()) as progress:
         rows = predict(loaded, job, answers, progress, terminal.note)

@@ -68,7 +68,7 @@ def fetching(uri: str) -> Iterator[OnEvent]:
 
 
 @contextlib.contextmanager
-def predicting(total_bytes: int, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
+def predicting(total_bytes: int | None, *, shown: bool) -> Iterator[Callable[[int, int], None]]:
     """Tells of rows predicted: called with the bytes read so far and the rows done. `shown` is False where it would be in the way."""
     with _bar("predicting", shown=shown) as update:
         yield lambda done, rows: update(done, total_bytes, f"{rows:,} rows")
