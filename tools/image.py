@@ -56,13 +56,10 @@ def download(requirements: Sequence[Path], wheels: Path) -> None:
 def build(wanted: Build, engine: str = "") -> None:
     engine = engine or _engine()
     arguments = dict(wanted.arguments)
-    mount: list[str] = []
+    verb = ["buildah", "bud", "--layers"] if engine == "buildah" else ["docker", "build"]
     if wanted.wheels is not None:
-        if engine == "docker":
-            sys.exit("a folder of wheels is mounted by buildah only: with docker, leave it out")
-        mount = ["--volume", f"{wanted.wheels.resolve()}:/wheels:ro"]
+        verb += ["--build-context", f"wheels={wanted.wheels.resolve()}"]
         arguments["PIP_OPTIONS"] = "--no-index --find-links /wheels"
-    verb = ["buildah", "bud", "--layers", *mount] if engine == "buildah" else ["docker", "build"]
     given = [word for name, value in arguments.items() if value for word in ("--build-arg", f"{name}={value}")]
     _run([*verb, *given, "--tag", wanted.name, "--file", str(wanted.dockerfile), str(wanted.context)])
 
