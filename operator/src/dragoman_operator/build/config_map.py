@@ -1,0 +1,33 @@
+"""The ConfigMap: the manifest, as the runtime of one revision reads it."""
+
+from __future__ import annotations
+
+import json
+
+from dragoman_operator.build.metadata import metadata
+from dragoman_operator.build.pod_template import MODEL_FOLDER
+from dragoman_operator.names import API_VERSION, KIND
+from dragoman_operator.objects import Object
+from dragoman_operator.spec import ModelDeployment
+
+FILE = "modeldeployment.yaml"
+
+
+def config_map(md: ModelDeployment, revision: str) -> Object:
+    """Immutable: a revision's manifest never changes. JSON, which is YAML, because it is written a hundred times faster."""
+    manifest = {"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": md.name, "namespace": md.namespace}, "spec": _spec(md)}
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": metadata(md, revision),
+        "immutable": True,
+        "data": {FILE: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"},
+    }
+
+
+def _spec(md: ModelDeployment) -> Object:
+    """What the runtime reads; a claim's URI as the path that it is mounted at."""
+    model = dict(md.written["model"])
+    if md.claim is not None:
+        model["uri"] = f"{MODEL_FOLDER}/{md.claim[1]}"
+    return {"model": model, "serving": md.written.get("serving") or {}}
