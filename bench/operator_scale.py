@@ -1,0 +1,222 @@
+"""The operator with many ModelDeployments, against a real API server: time, CPU, memory, writes, and how soon one change is acted on.
+
+Deployments are made ready by kwok, without pods, so that the operator is measured and not the control plane. The operator has one core.
+CPU-seconds, their ratio to a bare loop (operator_floor.py), and numbers of writes are what to trust; times depend on the machine.
+
+Run: python -m bench.operator_scale [--models 1000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import kubernetes
+import urllib3
+from tests.cluster import process
+from tests.cluster.binaries import built
+from tests.cluster.cluster import Cluster, control_plane
+from tests.cluster.operating import Operator, install_crd, operator
+
+from bench.operator_floor import lines_of
+from dragoman_operator.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, Kind
+from dragoman_operator.kube import Kube
+from dragoman_operator.metrics import Metrics
+from dragoman_operator.objects import Object
+
+KWOK = Path(__file__).parent / "kwok"
+TICKS = os.sysconf("SC_CLK_TCK")
+NAMESPACE = "bench"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--models", type=int, default=1000)
+    parser.add_argument("--changes", type=int, default=300)
+    parser.add_argument("--rest-seconds", type=int, default=60)
+    options = parser.parse_args()
+    with control_plane("bench") as cluster:
+        install_crd(cluster)
+        for namespace in (NAMESPACE, "floor"):
+            cluster.kubectl("create", "namespace", namespace)
+        process.stop(cluster.place, "kube-controller-manager")
+        start_kwok(cluster)
+        found = asyncio.run(measure(cluster, options.models, options.changes, options.rest_seconds))
+    print(json.dumps(found, indent=2))
+
+
+def start_kwok(cluster: Cluster) -> None:
+    process.start(
+        cluster.place,
+        "kwok",
+        [built("kwok"), f"--kubeconfig={cluster.kubeconfig}", "--manage-all-nodes", f"--config={KWOK / 'deployment-ready.yaml'}"],
+    )
+
+
+async def measure(cluster: Cluster, models: int, changes: int, rest_seconds: int) -> dict[str, float]:
+    found: dict[str, float] = {"models": models}
+    kube = connect(cluster)
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "operator.log"
+        with one_core(cluster, log) as running:
+            await asyncio.to_thread(until, lambda: running.leads)
+            ready = Watch(kube, MODEL_DEPLOYMENT, is_ready)
+            idle = cpu_seconds(running)
+            began = time.monotonic()
+            await make(kube, models, NAMESPACE)
+            applied = time.monotonic()
+            await asyncio.to_thread(until, lambda: len(ready.seen) >= models, 600)
+            found["apply_seconds"] = round(applied - began, 1)
+            found["ready_after_last_apply_seconds"] = round(time.monotonic() - applied, 1)
+            time.sleep(2)
+            found["ready_cpu_seconds"] = round(cpu_seconds(running) - idle, 2)
+            found["ready_writes"] = running.writes
+            found["ready_peak_mb"] = peak_mb(running)
+            before, writes = cpu_seconds(running), running.writes
+            time.sleep(rest_seconds)
+            found["rest_cpu_percent"] = round((cpu_seconds(running) - before) / rest_seconds * 100, 2)
+            found["rest_writes"] = running.writes - writes
+            found |= await latency(kube, models, changes, "change")
+            running.stop()
+        with one_core(cluster, log) as running:
+            await asyncio.to_thread(until, lambda: running.metric("dragoman_operator_reconciles_total") >= models, 300)
+            time.sleep(5)
+            found["restart_cpu_seconds"] = round(cpu_seconds(running), 2)
+            found["restart_writes"] = running.writes
+            found["restart_peak_mb"] = peak_mb(running)
+            running.stop()
+        with one_core(cluster, log, RESYNC_SECONDS="5") as running:
+            await asyncio.to_thread(until, lambda: running.metric("dragoman_operator_reconciles_total") >= models, 300)
+            found |= await latency(kube, models, changes, "change_during_resync")
+            running.stop()
+        await make(kube, models, "floor")
+        done = subprocess.run(
+            ["taskset", "-c", "0", sys.executable, "-m", "bench.operator_floor", "floor"],
+            env=cluster.env,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        found["floor_cpu_seconds"] = round(json.loads(done.stdout)["cpu_seconds"], 2)
+        found["ready_cpu_ratio"] = round(found["ready_cpu_seconds"] / found["floor_cpu_seconds"], 2)
+    kube.close()
+    return found
+
+
+@contextmanager
+def one_core(cluster: Cluster, log: Path, **settings: str) -> Iterator[Operator]:
+    command = ("taskset", "-c", "0", sys.executable, "-m", "dragoman_operator")
+    chosen = {"AUDIT_SECONDS": "20", "LEASE_SECONDS": "15"} | settings
+    with operator(cluster, NAMESPACE, log, settings=chosen, command=command) as running:
+        yield running
+
+
+def connect(cluster: Cluster) -> Kube:
+    configuration = kubernetes.client.Configuration()
+    kubernetes.config.load_kube_config(str(cluster.kubeconfig), client_configuration=configuration)
+    configuration.connection_pool_maxsize = 9
+    return Kube(kubernetes.client.ApiClient(configuration), 8, Metrics())
+
+
+async def make(kube: Kube, count: int, namespace: str) -> None:
+    gate = asyncio.Semaphore(8)
+
+    async def one(number: int) -> None:
+        body = {
+            "apiVersion": "dragoman.dev/v1alpha1",
+            "kind": "ModelDeployment",
+            "metadata": {"name": f"model-{number}", "namespace": namespace},
+            "spec": {"model": {"uri": f"s3://models/{number}.onnx"}, "scale": {"replicas": 1}},
+        }
+        async with gate:
+            await kube.create(MODEL_DEPLOYMENT, body)
+
+    await asyncio.gather(*map(one, range(count)))
+
+
+async def latency(kube: Kube, models: int, changes: int, name: str) -> dict[str, float]:
+    """From the answer to a change of a ModelDeployment until its Deployment has it."""
+    deployments = Watch(kube, DEPLOYMENT, lambda one: True)
+    await asyncio.sleep(1)
+    times: list[float] = []
+    for count in range(changes):
+        number = random.randrange(models)
+        replicas = 2 + count
+        asked = time.monotonic()
+        body = {"spec": {"scale": {"replicas": replicas}}}
+        path = MODEL_DEPLOYMENT.path(NAMESPACE, f"model-{number}")
+        await kube._ask("PATCH", path, {}, json.dumps(body).encode(), "application/merge-patch+json")
+        while deployments.replicas.get(f"model-{number}", (0, 0.0))[0] != replicas:
+            await asyncio.sleep(0.001)
+            if time.monotonic() - asked > 30:
+                raise TimeoutError(f"model-{number} was not scaled")
+        times.append(deployments.replicas[f"model-{number}"][1] - asked)
+        await asyncio.sleep(random.uniform(0, 0.05))
+    deployments.close()
+    times.sort()
+    return {
+        f"{name}_p50_seconds": round(statistics.median(times), 3),
+        f"{name}_p99_seconds": round(times[int(len(times) * 0.99) - 1], 3),
+    }
+
+
+class Watch:
+    """A watch in a thread of its own: which objects were seen to satisfy a condition, and their replicas with the time of the news."""
+
+    def __init__(self, kube: Kube, kind: Kind, condition) -> None:  # type: ignore[no-untyped-def]
+        self.seen: set[str] = set()
+        self.replicas: dict[str, tuple[int, float]] = {}
+        self._condition = condition
+        self._pool = kubernetes.client.ApiClient(kube._client.configuration).rest_client.pool_manager
+        url = f"{kube._host}{kind.path(NAMESPACE)}?watch=true&timeoutSeconds=3600"
+        self._answer: urllib3.BaseHTTPResponse = self._pool.request("GET", url, preload_content=False, timeout=3600)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def close(self) -> None:
+        self._answer.shutdown()
+
+    def _run(self) -> None:
+        for line in lines_of(self._answer):
+            found = json.loads(line)["object"]
+            name = found["metadata"]["name"]
+            self.replicas[name] = found["spec"].get("replicas", 0), time.monotonic()
+            if self._condition(found):
+                self.seen.add(name)
+
+
+def is_ready(obj: Object) -> bool:
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in obj.get("status", {}).get("conditions", ()))
+
+
+def cpu_seconds(running: Operator) -> float:
+    fields = Path(f"/proc/{running.process.pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def peak_mb(running: Operator) -> float:
+    status = Path(f"/proc/{running.process.pid}/status").read_text()
+    return round(int(status.partition("VmHWM:")[2].split()[0]) / 1024, 1)
+
+
+def until(condition, seconds: float = 60) -> None:  # type: ignore[no-untyped-def]
+    give_up = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > give_up:
+            raise TimeoutError(f"not within {seconds:.0f} s")
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main()
