@@ -234,38 +234,3 @@ def test_a_drain_is_seen_in_grpc_health_and_finishes_calls_but_waits_for_no_stre
         assert slow.result().as_numpy("predict").tolist() == [3.0]
         assert server.process.wait(30) == 0
         client.close()
-
-
-# --- batching --------------------------------------------------------------------------------------------------------------------
-
-
-def test_requests_that_come_together_are_predicted_together_and_answered_apart(
-    tmp_path: Path, rows: Array, answers: dict[str, Array]
-) -> None:
-    import threading
-
-    import httpx
-
-    with serving(tmp_path, manifest(tmp_path, "iris", IRIS)) as server, httpx.Client(base_url=server.rest, timeout=30) as client:
-        bodies = [{"instances": [row]} for row in rows.tolist()]
-        one_by_one = [client.post("/v1/models/iris:predict", json=body).json() for body in bodies]
-        assert one_by_one == [{"predictions": [label]} for label in answers["predict"].tolist()]
-        assert server.metric("dragoman_batch_rows_bucket", model="iris", le="1.0") == len(bodies)
-
-        together: list[Any] = [None] * len(bodies)
-        barrier = threading.Barrier(16)
-
-        def ask(first: int) -> None:
-            with httpx.Client(base_url=server.rest, timeout=30) as own:
-                barrier.wait()
-                for i in range(first, len(bodies), 16):
-                    together[i] = own.post("/v1/models/iris:predict", json=bodies[i]).json()
-
-        threads = [threading.Thread(target=ask, args=(first,)) for first in range(16)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-        assert together == one_by_one
-        eventually(lambda: server.metric("dragoman_batch_rows_sum", model="iris") == 2 * len(bodies))
-        assert server.metric("dragoman_batch_rows_count", model="iris") < 2 * len(bodies)
