@@ -69,7 +69,7 @@ def run(boot: Boot, channel: socket.socket, sockets: Sockets, heartbeats: Heartb
 
 def _import_ahead(boot: Boot) -> None:
     """What workers need, while the model is still being fetched: shared by all of them. Importing grpc starts nothing, so it may fork."""
-    import dragoman.worker  # noqa: F401
+    import dragoman.worker
 
     if any("v2" in m.spec.serving.dialects.enabled() for m in boot.manifests):
         import dragoman.grpc_server  # noqa: F401

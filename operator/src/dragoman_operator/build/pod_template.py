@@ -99,7 +99,7 @@ def _environment(md: ModelDeployment, revision: str, settings: Settings) -> list
     """Each is written out, defaults too: what stands here wins over what a credentials Secret may hold."""
     cache = quantity(md.pod.cache.size_limit) or 0
     values = {
-        "DRAGOMAN_HOST": "0.0.0.0",  # noqa: S104 - all of the pod's own addresses
+        "DRAGOMAN_HOST": "0.0.0.0",
         "DRAGOMAN_PORT": str(HTTP_PORT),
         "DRAGOMAN_GRPC_PORT": str(GRPC_PORT),
         "DRAGOMAN_MANAGEMENT_PORT": str(MANAGEMENT_PORT),
@@ -109,7 +109,7 @@ def _environment(md: ModelDeployment, revision: str, settings: Settings) -> list
         "DRAGOMAN_REVISION": revision,
         "DRAGOMAN_LOG_FORMAT": "json",
         "DRAGOMAN_TERMINATION_LOG": "/dev/termination-log",
-        "HOME": "/tmp",  # noqa: S108 - a volume of the pod's own
+        "HOME": "/tmp",
     }
     return [{"name": name, "value": value} for name, value in values.items()]
 
@@ -118,7 +118,7 @@ def _mounts(md: ModelDeployment) -> list[Object]:
     mounts: list[Object] = [
         {"name": "manifest", "mountPath": MANIFEST_FOLDER, "readOnly": True},
         {"name": "cache", "mountPath": CACHE_FOLDER},
-        {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+        {"name": "tmp", "mountPath": "/tmp"},
     ]
     if md.claim is not None:
         mounts.append({"name": "model", "mountPath": MODEL_FOLDER, "readOnly": True})
