@@ -20,7 +20,7 @@ from tests.cluster.network import enter_namespace, namespace_kept
 from tests.cluster.prometheus import Prometheus
 from tests.cluster.s3 import S3
 
-RUNNING = pytest.StashKey[Cluster]()
+RUNNING = pytest.StashKey[dict[str, Cluster]]()  # by the name of their fixture
 CI = os.environ.get("CI") == "true"
 
 
@@ -32,21 +32,23 @@ def cluster(pytestconfig: pytest.Config) -> Iterator[Cluster]:
             started = until_the_end.enter_context(running_cluster())
         except NotHere as absent:
             (pytest.fail if CI else pytest.skip)(str(absent))
-        pytestconfig.stash[RUNNING] = started
+        _running(pytestconfig)["cluster"] = started
         enter_namespace(started.place)  # for the rest of this test: the hook below comes too early for the first one
         yield started
-        del pytestconfig.stash[RUNNING]
+        del _running(pytestconfig)["cluster"]
 
 
 @pytest.fixture(scope="session")
-def control_plane() -> Iterator[Cluster]:
+def control_plane(pytestconfig: pytest.Config) -> Iterator[Cluster]:
     """The API and its controllers on 127.0.0.1, without a node; not for a test that uses `cluster`."""
     with ExitStack() as until_the_end:
         try:
             started = until_the_end.enter_context(running_control_plane())
         except NotHere as absent:
             (pytest.fail if CI else pytest.skip)(str(absent))
+        _running(pytestconfig)["control_plane"] = started
         yield started
+        del _running(pytestconfig)["control_plane"]
 
 
 @pytest.fixture
@@ -83,11 +85,11 @@ def base_image(cluster: Cluster) -> str:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
     """A test that uses `cluster` is inside its network, from the first fixture to the last if it runs already."""
-    names = item.fixturenames if isinstance(item, pytest.Function) else []
-    assert not {"cluster", "control_plane"} <= set(names), f"{item.name}: 127.0.0.1, where control_plane is, is not the cluster's"
+    names = _fixtures(item)
+    assert not {"cluster", "control_plane"} <= names, f"{item.name}: 127.0.0.1, where control_plane is, is not the cluster's"
     with namespace_kept():
-        if RUNNING in item.config.stash and "cluster" in names:
-            enter_namespace(item.config.stash[RUNNING].place)
+        if "cluster" in names & _running(item.config).keys():
+            enter_namespace(_running(item.config)["cluster"].place)
         return (yield)
 
 
@@ -98,7 +100,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     if CI and report.skipped and not hasattr(report, "wasxfail"):
         report.outcome = "failed"
         report.longrepr = f"CI allows no skip in tests/cluster: {report.longrepr}"
-    if report.failed and RUNNING in item.config.stash:
-        folder = item.config.stash[RUNNING].keep_logs(item.name)
-        report.sections.append(("logs of the cluster", str(folder)))
+    if report.failed:
+        for name in sorted(_fixtures(item) & _running(item.config).keys()):
+            folder = _running(item.config)[name].keep_logs(f"{item.name}-{report.when}-{name}")
+            report.sections.append((f"logs of {name}", str(folder)))
     return report
+
+
+def _running(config: pytest.Config) -> dict[str, Cluster]:
+    return config.stash.setdefault(RUNNING, {})
+
+
+def _fixtures(item: pytest.Item) -> set[str]:
+    return set(item.fixturenames) if isinstance(item, pytest.Function) else set()
