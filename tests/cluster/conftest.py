@@ -16,12 +16,20 @@ from tests.cluster.cluster import cluster as running_cluster
 from tests.cluster.cluster import control_plane as running_control_plane
 from tests.cluster.errors import NotHere
 from tests.cluster.images import BASE_IMAGE, base_archive
-from tests.cluster.network import enter_namespace, namespace_kept
+from tests.cluster.installed import Release, Store, enter_storage, install
+from tests.cluster.network import OWN, enter_namespace, in_network_of, namespace_kept
+from tests.cluster.operating import Models
+from tests.cluster.own_images import operator_archive, runtime_archive
 from tests.cluster.prometheus import Prometheus
 from tests.cluster.s3 import S3
 
 RUNNING = pytest.StashKey[dict[str, Cluster]]()  # by the name of their fixture
+OUTSIDE = pytest.StashKey[int]()  # the network in which pytest was started: images are made there, as packages are downloaded
 CI = os.environ.get("CI") == "true"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[OUTSIDE] = os.open(OWN, os.O_RDONLY | os.O_CLOEXEC)
 
 
 @pytest.fixture(scope="session")
@@ -76,10 +84,40 @@ def prometheus(cluster: Cluster) -> Iterator[Prometheus]:
 
 
 @pytest.fixture(scope="session")
-def base_image(cluster: Cluster) -> str:
+def base_image(cluster: Cluster, pytestconfig: pytest.Config) -> str:
     """An image with Debian's Python, loaded into the node."""
-    cluster.load_image(base_archive())
+    with in_network_of(pytestconfig.stash[OUTSIDE]):
+        archive = base_archive()
+    cluster.load_image(archive)
     return BASE_IMAGE
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster, pytestconfig: pytest.Config) -> None:
+    """The runtime's and the operator's, built from the Dockerfiles when something that goes into them has changed, in the node."""
+    with in_network_of(pytestconfig.stash[OUTSIDE]):
+        archives = (runtime_archive(), operator_archive())
+    for archive in archives:
+        cluster.load_image(archive)
+
+
+@pytest.fixture(scope="session")
+def release(cluster: Cluster, images: None) -> Release:
+    """Dragoman, installed by helm from the chart; one for the whole session."""
+    return install(cluster)
+
+
+@pytest.fixture(scope="session")
+def store(s3: S3) -> Store:
+    """The bucket `models`."""
+    return Store(s3.bucket("models"))
+
+
+@pytest.fixture
+def models(release: Release, namespace: str, s3: S3) -> Models:
+    """ModelDeployments of a namespace of this test's own, in which a Secret for the S3 server lies."""
+    enter_storage(release.cluster, namespace, s3)
+    return Models(release.cluster, namespace)
 
 
 @pytest.hookimpl(wrapper=True)

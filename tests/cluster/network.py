@@ -71,6 +71,15 @@ def namespace_kept() -> Iterator[None]:
                 _set_namespace(own)
 
 
+@contextmanager
+def in_network_of(descriptor: int) -> Iterator[None]:
+    """What this thread does in the block is in the network that an open /proc/…/ns/net stands for."""
+    with namespace_kept():
+        if Path(f"/proc/self/fd/{descriptor}").readlink() != OWN.readlink():
+            _set_namespace(descriptor)
+        yield
+
+
 def namespace_path(place: Place) -> Path:
     return Path("/run/netns") / f"dragoman-{place.name}"
 

@@ -89,7 +89,7 @@ def test_the_api_server_takes_every_object(installed: Cluster, case: str) -> Non
 
 def test_the_notes_name_the_next_commands(installed: Cluster) -> None:
     notes = installed.helm("get", "notes", "dragoman", "-n", NAMESPACE)
-    assert "helm test dragoman -n chart --logs" in notes
+    assert "helm test dragoman -n chart" in notes
     assert "dragoman digest ./model.joblib" in notes
     assert "kubectl wait -n chart --for=condition=Ready md/iris" in notes
 
