@@ -16,7 +16,7 @@ from tests.cluster.place import Place
 from tests.cluster.process import Process, eventually, recorded
 from tests.cluster.remains import remove_stale
 
-pytestmark = pytest.mark.usefixtures("cluster")  # what is taken down must not touch the cluster beside it
+pytestmark = pytest.mark.usefixtures("cluster", "base_image")  # what is taken down must not touch the cluster beside it
 
 OWNER = """
 import sys, time
