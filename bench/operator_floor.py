@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sys
+
 import urllib3
 
 from dragoman_operator.kinds import BY_NAME, DEPLOYMENT, MODEL_DEPLOYMENT
@@ -43,8 +44,8 @@ async def main(namespace: str) -> None:
 def watch(kube: Kube, namespace: str, count: int) -> None:
     """Until `count` Deployments are ready."""
     ready: set[str] = set()
-    answer: urllib3.BaseHTTPResponse = kube._pool.request(
-        "GET", kube._host + DEPLOYMENT.path(namespace) + "?watch=true&timeoutSeconds=600", preload_content=False, timeout=600
+    answer: urllib3.BaseHTTPResponse = kube._pool.urlopen(
+        "GET", DEPLOYMENT.path(namespace) + "?watch=true&timeoutSeconds=600", preload_content=False, timeout=600
     )
     for line in lines_of(answer):
         found = json.loads(line)["object"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -25,12 +26,12 @@ from pathlib import Path
 
 import kubernetes
 import urllib3
+from bench.operator_floor import lines_of
 from tests.cluster import process
 from tests.cluster.binaries import built
 from tests.cluster.cluster import Cluster, control_plane
 from tests.cluster.operating import Operator, install_crd, operator
 
-from bench.operator_floor import lines_of
 from dragoman_operator.kinds import DEPLOYMENT, MODEL_DEPLOYMENT, Kind
 from dragoman_operator.kube import Kube
 from dragoman_operator.metrics import Metrics
@@ -80,19 +81,19 @@ async def measure(cluster: Cluster, models: int, changes: int, rest_seconds: int
             await asyncio.to_thread(until, lambda: len(ready.seen) >= models, 600)
             found["apply_seconds"] = round(applied - began, 1)
             found["ready_after_last_apply_seconds"] = round(time.monotonic() - applied, 1)
-            time.sleep(2)
+            await asyncio.sleep(2)
             found["ready_cpu_seconds"] = round(cpu_seconds(running) - idle, 2)
             found["ready_writes"] = running.writes
             found["ready_peak_mb"] = peak_mb(running)
             before, writes = cpu_seconds(running), running.writes
-            time.sleep(rest_seconds)
+            await asyncio.sleep(rest_seconds)
             found["rest_cpu_percent"] = round((cpu_seconds(running) - before) / rest_seconds * 100, 2)
             found["rest_writes"] = running.writes - writes
             found |= await latency(kube, models, changes, "change")
             running.stop()
         with one_core(cluster, log) as running:
             await asyncio.to_thread(until, lambda: running.metric("dragoman_operator_reconciles_total") >= models, 300)
-            time.sleep(5)
+            await asyncio.sleep(5)
             found["restart_cpu_seconds"] = round(cpu_seconds(running), 2)
             found["restart_writes"] = running.writes
             found["restart_peak_mb"] = peak_mb(running)
@@ -102,7 +103,8 @@ async def measure(cluster: Cluster, models: int, changes: int, rest_seconds: int
             found |= await latency(kube, models, changes, "change_during_resync")
             running.stop()
         await make(kube, models, "floor")
-        done = subprocess.run(
+        done = await asyncio.to_thread(
+            subprocess.run,
             ["taskset", "-c", "0", sys.executable, "-m", "bench.operator_floor", "floor"],
             env=cluster.env,
             stdout=subprocess.PIPE,
@@ -188,6 +190,10 @@ class Watch:
         self._answer.shutdown()
 
     def _run(self) -> None:
+        with contextlib.suppress(urllib3.exceptions.HTTPError):  # it ends with the cluster
+            self._read()
+
+    def _read(self) -> None:
         for line in lines_of(self._answer):
             found = json.loads(line)["object"]
             name = found["metadata"]["name"]

@@ -76,7 +76,6 @@ def _set(path: str, value: Any) -> dict[str, Any]:
         ("metadata.labels.a", None, "metadata.labels.a"),
         ("metadata.ownerReferences.0.controller", None, "metadata.ownerReferences[u].controller"),
         ("spec.replicas", 3, "spec.replicas"),
-        ("spec.replicas", False, "spec.replicas"),  # in Python, False == 0
         ("spec.automountServiceAccountToken", None, "spec.automountServiceAccountToken"),  # missing means true there
         ("spec.containers.1", None, "spec.containers[model]"),
         ("spec.containers.1.env.2.value", "x", "spec.containers[model].env[A].value"),

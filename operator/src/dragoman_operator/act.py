@@ -89,14 +89,19 @@ class Actor:
                 return await self._kube.create(action.kind, body)
             except Conflict:
                 return await self._adopt(md, action, await self._kube.get(action.kind, md.namespace, action.name))
-        try:
-            there = await self._kube.get(action.kind, md.namespace, action.name)
-        except NotFound:
+        there = await self._look(md, action) if action.kind.look_first else None
+        if there is None:
             try:
                 return await self._kube.apply(action.kind, body, force=False)
-            except Conflict:
+            except Conflict:  # its selector, which is one value, belongs to whoever made it
                 there = await self._kube.get(action.kind, md.namespace, action.name)
         return await self._adopt(md, action, there)
+
+    async def _look(self, md: ModelDeployment, action: Action) -> Object | None:
+        try:
+            return await self._kube.get(action.kind, md.namespace, action.name)
+        except NotFound:
+            return None
 
     async def _adopt(self, md: ModelDeployment, action: Action, there: Object) -> Object:
         """Something of its name is there that the caches do not hold: ours again if it is ours, else left untouched."""

@@ -29,52 +29,59 @@ _TRUE_WHEN_ABSENT = {"automountServiceAccountToken", "enableServiceLinks", "allo
 _QUANTITIES = {"limits", "requests", "sizeLimit"}
 
 
-def difference(desired: Any, observed: Any, path: str = "") -> str | None:
+def difference(desired: Any, observed: Any) -> str | None:
     """The first place where `observed` lacks what `desired` says, as a path; None when it covers all of it."""
-    field = path.rpartition(".")[2]
-    if observed is None and _is_empty(desired, field):
+    found = _differs(desired, observed, "", "")
+    return None if found is None else found.lstrip(".") or "."
+
+
+def _differs(desired: Any, observed: Any, field: str, parent: str) -> str | None:
+    """The rest of the path to the first difference. `field` is where the values stand, `parent` the field above it."""
+    if desired == observed:  # by far the most frequent case, and decided in C
         return None
+    if observed is None:
+        return None if _is_empty(desired, field) else ""
     if isinstance(desired, dict):
-        return _of_objects(desired, observed, path)
+        return _of_objects(desired, observed, field)
     if isinstance(desired, list | tuple):
-        return _of_lists(list(desired), observed, path, field)
-    if desired == observed and isinstance(desired, bool) == isinstance(observed, bool):
+        return _of_lists(list(desired), observed, field)
+    if (parent in _QUANTITIES or field in _QUANTITIES) and quantity(desired) == quantity(observed) is not None:
         return None
-    if _is_quantity(path) and observed is not None and quantity(desired) == quantity(observed) is not None:
-        return None
-    return path or "."
+    return ""
 
 
-def _of_objects(desired: dict[str, Any], observed: Any, path: str) -> str | None:
-    if not isinstance(observed, dict):
-        return path or "."
-    if path.rpartition(".")[2] in _ATOMIC and not observed.keys() <= desired.keys():
-        return path
+def _of_objects(desired: dict[str, Any], observed: Any, field: str) -> str | None:
+    if not isinstance(observed, dict) or (field in _ATOMIC and not observed.keys() <= desired.keys()):
+        return ""
     for name, value in desired.items():
-        found = difference(value, observed.get(name), f"{path}.{name}" if path else name)
+        found = _differs(value, observed.get(name), name, field)
         if found is not None:
-            return found
+            return f".{name}{found}"
     return None
 
 
-def _of_lists(desired: list[Any], observed: Any, path: str, field: str) -> str | None:
+def _of_lists(desired: list[Any], observed: Any, field: str) -> str | None:
     if not isinstance(observed, list):
-        return path
+        return ""
     for keys in _MERGE_KEYS.get(field, ()):
         if all(isinstance(one, dict) and all(key in one for key in keys) for one in (*desired, *observed)):
-            return _by_key(desired, observed, keys, path)
+            return _by_key(desired, observed, keys)
     if len(desired) != len(observed):
-        return path
-    return next((d for i, pair in enumerate(zip(desired, observed, strict=True)) if (d := difference(*pair, f"{path}[{i}]"))), None)
+        return ""
+    for index, (one, there) in enumerate(zip(desired, observed, strict=True)):
+        found = _differs(one, there, "", "")
+        if found is not None:
+            return f"[{index}]{found}"
+    return None
 
 
-def _by_key(desired: list[Any], observed: list[Any], keys: tuple[str, ...], path: str) -> str | None:
+def _by_key(desired: list[Any], observed: list[Any], keys: tuple[str, ...]) -> str | None:
     there = {tuple(one[key] for key in keys): one for one in observed}
     for one in desired:
         key = tuple(one[key] for key in keys)
-        found = difference(one, there.get(key), f"{path}[{','.join(map(str, key))}]")
+        found = _differs(one, there.get(key), "", "")
         if found is not None:
-            return found
+            return f"[{','.join(map(str, key))}]{found}"
     return None
 
 
@@ -82,8 +89,3 @@ def _is_empty(value: Any, field: str) -> bool:
     if value is False:
         return field not in _TRUE_WHEN_ABSENT
     return value is None or value == "" or (isinstance(value, dict | list | tuple) and not value)
-
-
-def _is_quantity(path: str) -> bool:
-    *_, parent, field = ["", *path.split(".")]
-    return parent in _QUANTITIES or field in _QUANTITIES

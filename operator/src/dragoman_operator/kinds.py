@@ -17,6 +17,7 @@ class Kind:
     plural: str
     name: str
     create_only: bool = False  # its content cannot be changed: it is created, or replaced, and never applied
+    look_first: bool = False  # one of its name may conflict with nothing that is applied: without a selector
 
     @property
     def api_version(self) -> str:
@@ -33,9 +34,9 @@ MODEL_DEPLOYMENT = Kind(GROUP, VERSION, "modeldeployments", KIND)
 DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment")
 CONTROLLER_REVISION = Kind("apps", "v1", "controllerrevisions", "ControllerRevision", create_only=True)
 CONFIG_MAP = Kind("", "v1", "configmaps", "ConfigMap", create_only=True)
-SERVICE = Kind("", "v1", "services", "Service")
+SERVICE = Kind("", "v1", "services", "Service", look_first=True)
 POD = Kind("", "v1", "pods", "Pod")
-POD_DISRUPTION_BUDGET = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget")
+POD_DISRUPTION_BUDGET = Kind("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", look_first=True)
 NETWORK_POLICY = Kind("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy")
 LEASE = Kind("coordination.k8s.io", "v1", "leases", "Lease")
 EVENT = Kind("", "v1", "events", "Event")

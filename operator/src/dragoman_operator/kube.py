@@ -64,7 +64,8 @@ class Kube:
     def __init__(self, client: kubernetes.client.ApiClient, connections: int, metrics: Metrics) -> None:
         self._client, self._metrics = client, metrics
         self._host = str(client.configuration.host).rstrip("/")
-        self._pool: urllib3.PoolManager = client.rest_client.pool_manager
+        self._prefix = urllib3.util.parse_url(self._host).path or ""  # of an API server behind a proxy
+        self._pool = self._connect()
         self._threads = ThreadPoolExecutor(connections, thread_name_prefix="kube")
         # of its own, so that renewing the lease does not wait behind a thousand writes
         self._lease_thread = ThreadPoolExecutor(1, thread_name_prefix="lease")
@@ -171,20 +172,25 @@ class Kube:
         urgent: bool = False,
     ) -> bytes:
         threads, timeout = (self._lease_thread, _URGENT) if urgent else (self._threads, _TIMEOUT)
-        url = f"{self._host}{path}" + (f"?{urlencode(query)}" if query else "")
+        url = f"{self._prefix}{path}" + (f"?{urlencode(query)}" if query else "")
         headers = {"accept": accept, "content-type": media_type, "user-agent": f"dragoman-operator/{__version__}"}
         return await asyncio.get_running_loop().run_in_executor(threads, self._request, method, url, headers, body, timeout)
 
     def _request(self, method: str, url: str, headers: dict[str, str], body: bytes | None, timeout: urllib3.Timeout) -> bytes:
         self._client.update_params_for_auth(headers, [], ["BearerToken"])  # a service account's token is read anew when it is due
         try:
-            answer = self._pool.request(method, url, body=body, headers=headers, timeout=timeout, retries=False)
+            answer = self._pool.urlopen(method, url, body, headers, retries=False, redirect=False, timeout=timeout)
         except urllib3.exceptions.HTTPError as error:
-            self._pool.clear()  # where one connection hangs, the idle ones do too
+            self._client.rest_client.pool_manager.clear()  # where one connection hangs, the idle ones do too
+            self._pool = self._connect()
             raise Unavailable(0, f"the API server does not answer {method} {url}: {error}") from error
         if answer.status >= 400:
             raise _refused(answer.status, answer.data)
         return answer.data
+
+    def _connect(self) -> urllib3.HTTPConnectionPool:
+        pool: urllib3.HTTPConnectionPool = self._client.rest_client.pool_manager.connection_from_url(self._host)
+        return pool
 
 
 def _object(body: bytes) -> Object:

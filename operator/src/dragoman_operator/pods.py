@@ -47,6 +47,10 @@ _WAITING = {
     "RunContainerError": Reason.CONTAINER_CONFIG_FAILED,
 }
 
+_MENDS = {
+    Reason.ACCESS_DENIED: "; on a cluster these are keys of the Secret that spec.model.credentials.secretName names",
+}
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -110,7 +114,7 @@ def _failure(pod: Object, container: Mapping[str, Any], report: Report | None) -
     if reason := _WAITING.get(waiting.get("reason", "")):
         return _of_waiting(name, reason, str(waiting.get("message") or waiting["reason"]))
     if "running" in state and report is not None and (told := _told(report)) is not None:
-        return Failure(reason_of(told.reason), _cut(told.message), name)
+        return Failure(reason_of(told.reason), _with_mend(told), name)
     ended = state.get("terminated") or (container.get("lastState") or {}).get("terminated")
     if ended and (ended.get("exitCode") or container.get("restartCount")):
         return _of_end(name, ended)
@@ -145,7 +149,7 @@ def _of_end(pod: str, ended: Mapping[str, Any]) -> Failure:
     code, time = int(ended.get("exitCode") or 0), str(ended.get("finishedAt") or "")
     last_words = _last_words(str(ended.get("message") or ""))
     if last_words is not None:
-        return Failure(reason_of(last_words.reason), _cut(last_words.message), pod, code, time)
+        return Failure(reason_of(last_words.reason), _with_mend(last_words), pod, code, time)
     if ended.get("reason") == "OOMKilled":
         text = "the container used more memory than its limit: raise spec.pod.resources.limits.memory, or lower spec.serving.workers"
         return Failure(Reason.OUT_OF_MEMORY, text, pod, code, time)
@@ -168,6 +172,11 @@ def _last_words(message: str) -> Told | None:
 def reason_of(name: str) -> Reason:
     """The runtime's reason in our vocabulary; a newer runtime's unknown one is a failed load, its message says the rest."""
     return Reason(name) if name in Reason.__members__.values() else Reason.MODEL_LOAD_FAILED
+
+
+def _with_mend(told: Told) -> str:
+    """The runtime's words, and where on a cluster that is which they ask for."""
+    return _cut(told.message) + _MENDS.get(reason_of(told.reason), "")
 
 
 def _cut(message: str) -> str:
