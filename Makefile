@@ -48,8 +48,9 @@ test-unit: $(STAMP) ## pure tests, seconds
 test-contract: $(STAMP) tools examples ## over real sockets, with real servers and clients
 	$(BIN)/pytest tests/contract
 
-test: $(STAMP) tools examples ## all tests
+test: $(STAMP) tools cluster-tools examples ## all tests
 	$(BIN)/pytest tests/unit tests/contract
+	$(BIN)/pytest tests/cluster
 
 lock: $(STAMP) ## renew requirements/*.txt
 	for name in runtime operator dev uv build; do $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal \
