@@ -7,6 +7,7 @@ import json
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
@@ -24,9 +25,9 @@ GOOD = instances(ROW)
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("bad-http")
-    limits = {"maxRequestBytes": LIMIT, "timeoutSeconds": 2}
+    limits = {"maxRequestBytes": LIMIT, "timeoutSeconds": 3}
     target = manifest(folder, "iris", IRIS, serving={"limits": limits})
-    with serving(folder, target, env={"DRAGOMAN_HEAD_SECONDS": "1", "DRAGOMAN_KEEP_ALIVE_SECONDS": "1"}) as started:
+    with serving(folder, target, env={"DRAGOMAN_HEAD_SECONDS": "2", "DRAGOMAN_KEEP_ALIVE_SECONDS": "2"}) as started:
         yield started
 
 
@@ -147,6 +148,21 @@ def test_a_body_that_trickles_has_no_more_time_than_another(server: Server) -> N
     with Wire(server.rest) as wire:
         wire.send(post(V1, b"", length=1000)).trickle(b" ", every=0.1, seconds=10)
         assert wire.answer().status == 408
+
+
+def test_large_bodies_that_arrive_together_are_bounded(server: Server) -> None:
+    """As many as four times maxRequestBytes are held by a worker: of the next one no more is kept."""
+    with ExitStack() as held:
+        wires = [held.enter_context(Wire(server.rest)) for _ in range(4)]
+        for wire in wires:
+            wire.send(post(V1, b" " * (LIMIT - 1_000), length=LIMIT))
+        with Wire(server.rest) as late:
+            answer = late.send(post(V1, b" " * (LIMIT - 1_000), length=LIMIT)).answer()
+        assert answer.status == 429
+        assert answer.headers["retry-after"] == "1"
+        assert "large requests" in answer.error
+        wires[0].send(b" " * (1_000 - len(GOOD)), GOOD)
+        assert wires[0].answer().status == 200
 
 
 # --- how the request comes -------------------------------------------------------------------------------------------------------

@@ -39,3 +39,8 @@ def test_a_stack_trace_stays_inside_the_line() -> None:
 
 def test_text_shows_what_was_added_behind_the_message() -> None:
     assert TextFormatter().format(record(model="iris")).endswith("warning took 3 s model=iris")
+
+
+def test_what_a_client_sent_neither_breaks_a_line_of_text_nor_speaks_to_the_terminal() -> None:
+    shown = TextFormatter().format(record(path="/v1/\nerror all is lost\x1b[2J\u202egnp"))
+    assert shown.endswith("took 3 s path=/v1/\\nerror all is lost\\x1b[2J\\u202egnp")

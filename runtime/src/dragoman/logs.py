@@ -42,9 +42,15 @@ class JsonFormatter(logging.Formatter):
 
 class TextFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        extras = "".join(f" {key}={value}" for key, value in _extras(record).items())
+        extras = "".join(f" {key}={_printable(value)}" for key, value in _extras(record).items())
         text = f"{time.strftime('%H:%M:%S', time.localtime(record.created))} {record.levelname.lower():7} {record.getMessage()}{extras}"
         return text + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
+
+
+def _printable(value: Any) -> str:
+    """On one line, and without what a terminal would obey: a path is what a client made it."""
+    text = str(value)
+    return text if text.isprintable() else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _extras(record: logging.LogRecord) -> dict[str, Any]:
