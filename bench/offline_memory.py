@@ -51,12 +51,19 @@ def peak_mib(source: Path, work: Path) -> tuple[float, float]:
     began = time.perf_counter()
     arguments = ["predict", str(MODEL), "--input", str(source), "--output", str(work / "answers.csv"), "--outputs", "predict,predict_proba"]
     environment = {**os.environ, "DRAGOMAN_CACHE_DIR": str(work / "cache")}
-    process = subprocess.Popen([sys.executable, "-m", "dragoman", *arguments], env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"dragoman predict ended with {process.returncode}")
-    return usage.ru_maxrss / (1024 if sys.platform == "linux" else 2**20), time.perf_counter() - began
+    command = [sys.executable, "-c", ASK, sys.executable, "-m", "dragoman", *arguments]
+    asked = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if asked.returncode:
+        raise SystemExit(f"dragoman predict ended with {asked.returncode}")
+    return int(asked.stdout) / (1024 if sys.platform == "linux" else 2**20), time.perf_counter() - began
+
+
+ASK = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(code)
+"""  # a small process: a child's count begins with the size of what it was forked from
 
 
 def _parts(count: int) -> list[np.ndarray[tuple[int, int], np.dtype[np.float64]]]:
