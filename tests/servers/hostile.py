@@ -58,14 +58,16 @@ class HostileServer:
 
 
 @contextmanager
-def hostile_http(files: Mapping[str, Versions], behaviour: Behaviour | Sequence[Behaviour] = GOOD) -> Iterator[HostileServer]:
-    """Serves `files` by path until the block ends.
+def hostile_http(
+    files: Mapping[str, Versions], behaviour: Behaviour | Sequence[Behaviour] = GOOD, host: str = HOST
+) -> Iterator[HostileServer]:
+    """Serves `files` by path until the block ends, at an address of this machine.
 
     One behaviour is that of every answer; several are those of successive answers, after which all are good. A HEAD request
     neither shows nor uses up what shows only in a body. A path that is not in `files` is 404, and uses up nothing.
     """
-    with socket.create_server((HOST, 0)) as listener:
-        server = HostileServer(f"http://{HOST}:{listener.getsockname()[1]}")
+    with socket.create_server((host, 0)) as listener:
+        server = HostileServer(f"http://{host}:{listener.getsockname()[1]}")
         script = _Script(files, behaviour)
         connections: list[socket.socket] = []
         threads: list[threading.Thread] = []
