@@ -12,6 +12,7 @@ import yaml
 from tests.cluster.binaries import built
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
+from tests.cluster.operating import Models, eventually, operator
 from tests.cluster.schemas import write_schemas
 from tests.support.chart import CHART, MATRIX, Object, render
 
@@ -171,6 +172,41 @@ class TestAdmissionPolicy:
         installed.apply(json.dumps(_config_map("anybodys")))
 
 
+class TestTheOperatorWithTheseRights:
+    """A real one, as the account that the chart makes, and held by the policy."""
+
+    @pytest.fixture(params=["cluster", "namespaced"])
+    def release(self, installed: Cluster, request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+        """(The release's namespace, the operator's value of DRAGOMAN_NAMESPACES.)"""
+        if request.param == "cluster":
+            yield NAMESPACE, ""
+            return
+        installed.kubectl("create", "namespace", "served", check=False)
+        values = "crds.enabled=false,operator.namespaces={served}"
+        installed.helm("install", "dragoman", str(CHART), "--namespace", "narrow", "--create-namespace", "--set", values)
+        yield "narrow", "served"
+        installed.helm("uninstall", "dragoman", "--namespace", "narrow")
+
+    def test_it_makes_and_mends_and_takes_away(self, installed: Cluster, release: tuple[str, str], tmp_path: Path) -> None:
+        home, served = release
+        namespace = served or NAMESPACE
+        models = Models(installed, namespace)
+        models.apply("rights", {"model": {"uri": "s3://models/iris.onnx"}, "scale": {"replicas": 2}})
+        settings = {"NAMESPACES": served, "OPERATOR_NAMESPACE": home}
+        account = _kubeconfig(installed, home, tmp_path)
+        with operator(installed, namespace, tmp_path / "log", settings=settings, kubeconfig=account) as running:
+            models.await_reason("rights", "WaitingForPods", 30)
+            assert models.get("deployment", "rights")
+            models.patch("service", "rights", {"metadata": {"labels": {"app.kubernetes.io/managed-by": None}}})
+            eventually(lambda: _managed(models.get("service", "rights")), 15, what="the Service has its label back")
+            models.patch("md", "rights", {"spec": {"scale": {"replicas": 1}}})
+            eventually(lambda: models.get("poddisruptionbudget", "rights") is None, 15, what="no budget for a single pod")
+            assert running.running
+        refused = [line for line in (tmp_path / "log").read_text(encoding="utf-8").splitlines() if "orbidden" in line or "denied" in line]
+        assert refused == []
+        models.delete("md", "rights")
+
+
 def test_it_is_upgraded_and_uninstalled_and_models_stay(installed: Cluster) -> None:
     before = installed.get("md", "iris", "-n", NAMESPACE)["metadata"]["uid"]
     installed.helm("upgrade", "dragoman", str(CHART), "--namespace", NAMESPACE, "--set", "operator.logLevel=DEBUG,allowPodImage=true")
@@ -202,3 +238,16 @@ def _config_map(name: str, **metadata: Any) -> Object:
 def _as_operator(cluster: Cluster, verb: str, body: Object) -> None:
     options = ("--server-side", "--force-conflicts", "--field-manager=dragoman-operator") if verb == "apply" else ()
     cluster.kubectl(verb, *options, "-f", "-", f"--as={ACCOUNT}", stdin=json.dumps(body))
+
+
+def _managed(found: Object | None) -> bool:
+    return found is not None and found["metadata"]["labels"].get("app.kubernetes.io/managed-by") == "dragoman-operator"
+
+
+def _kubeconfig(cluster: Cluster, namespace: str, folder: Path) -> Path:
+    """The operator's account's."""
+    found = json.loads(cluster.kubeconfig.read_text(encoding="utf-8"))
+    found["users"][0]["user"] = {"token": cluster.kubectl("create", "token", "dragoman", "-n", namespace).strip()}
+    file = folder / "kubeconfig"
+    file.write_text(json.dumps(found), encoding="utf-8")
+    return file
