@@ -26,7 +26,7 @@ def test_what_cannot_be_read_is_named_by_its_path() -> None:
 @pytest.mark.parametrize(
     ("pod", "path", "words"),
     [
-        ({"image": "own:1"}, "spec.pod.image", "podImage"),
+        ({"image": "own:1"}, "spec.pod.image", "allowPodImage"),
         ({"resources": {"requests": {"cpu": "2"}, "limits": {"cpu": "1500m"}}}, "spec.pod.resources", "more than its limit 1500m"),
         ({"resources": {"requests": {"memory": "lots"}}}, "spec.pod.resources", "must be a quantity"),
         (

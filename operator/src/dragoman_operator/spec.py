@@ -140,7 +140,7 @@ def check(md: ModelDeployment, settings: Settings) -> Violation | None:
     if md.pod.image and settings.pod_image == "Deny":
         return Violation(
             Reason.INVALID_SPEC,
-            "this installation allows no images but its own: leave the field out, or have podImage set to Allow in the chart's values",
+            "this installation allows no images but its own: leave the field out, or have allowPodImage set to true in the chart's values",
             "spec.pod.image",
         )
     mounts = [str(volume.get("mountPath", "")).rstrip("/") for volume in md.pod.volumes]
