@@ -1,6 +1,6 @@
 # The images, with docker or buildah, whichever is there: see docs/images.md. Included from the Makefile; alone: make -f mk/image.mk image
 
-IMAGE_PYTHON ?= python3
+IMAGE_PYTHON ?= $(or $(PYTHON),python3)
 IMAGE_REGISTRY ?= localhost
 IMAGE_TAG ?=
 IMAGE_BASE ?=
