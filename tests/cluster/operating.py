@@ -182,9 +182,9 @@ class Models:
         found: list[Object] = json.loads(text)["items"]
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
-    def run_pods(self, name: str, container: Object | None = None, *, ready: bool = True, address: str = "") -> None:
+    def run_pods(self, name: str, container: Object | None = None, *, ready: bool = True, address: str = "", only: str = "") -> None:
         """Stand in for the kubelet: what it would say of every pod that there is. Where there is no node, nobody else does."""
-        for pod in self.pods(name):
+        for pod in [pod for pod in self.pods(name) if only in ("", pod["metadata"]["name"])]:
             told = {
                 "phase": "Running",
                 "podIP": address,

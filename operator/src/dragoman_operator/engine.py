@@ -22,6 +22,7 @@ from dragoman_operator.settings import Settings
 from dragoman_operator.workqueue import Urgency, WorkQueue
 
 _GATHER_SECONDS = 0.1  # children's events come in bursts
+_ECHO_SECONDS = 2.0  # a change of status alone is most likely our own, told before the answer to its write has come
 _STUCK_SECONDS = 300.0  # a reconcile's requests have limits of their own, far below
 
 logger = logging.getLogger(__name__)
@@ -50,11 +51,14 @@ class Engine:
 
     def seen(self, kind: Kind, change: str | None, obj: Object) -> None:
         """An event of a watch: `change` is ADDED, MODIFIED or DELETED, or None for what was there when the watch began."""
-        if change == "DELETED":
-            owner = self._cache.drop(kind, Key(meta(obj)["namespace"], meta(obj)["name"]), meta(obj)["uid"])
+        key = Key(meta(obj)["namespace"], meta(obj)["name"])
+        before = self._cache.get(kind, key) if kind is MODEL_DEPLOYMENT and change == "MODIFIED" else None
+        owner = self._cache.drop(kind, key, meta(obj)["uid"]) if change == "DELETED" else self._cache.put(kind, obj)
+        if owner is None:
+            return  # known already
+        if before is not None and _asked(before) == _asked(obj):
+            self._queue.add(owner, Urgency.RESYNC, after=_ECHO_SECONDS)
         else:
-            owner = self._cache.put(kind, obj)
-        if owner is not None:
             self._queue.add(owner, Urgency.CHANGE, after=0.0 if kind is MODEL_DEPLOYMENT else _GATHER_SECONDS)
 
     async def run(self) -> None:
@@ -116,6 +120,11 @@ class Engine:
 def now_text() -> str:
     """The time, as Kubernetes writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _asked(obj: Object) -> tuple[Any, ...]:
+    """What of a ModelDeployment its user has a say in: its generation changes with the spec."""
+    return tuple(meta(obj).get(name) for name in ("uid", "generation", "annotations", "deletionTimestamp"))
 
 
 def _readiness(obj: dict[str, Any]) -> str:
