@@ -48,7 +48,7 @@ FULL: Object = {
     "scale": {"replicas": 3},
     "rollout": {"maxSurge": 1, "maxUnavailable": "10%"},
     "pod": {
-        "resources": {"requests": {"cpu": 0.5, "memory": "2Gi"}, "limits": {"memory": "4Gi"}},
+        "resources": {"requests": {"cpu": "0.5", "memory": "2Gi"}, "limits": {"memory": "4Gi"}},
         "env": [{"name": "TZ", "value": "UTC"}, {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "one"}}}],
         "nodeSelector": {"disk": "ssd"},
         "tolerations": [{"key": "spot", "operator": "Exists"}],
