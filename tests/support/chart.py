@@ -31,6 +31,11 @@ MATRIX: Mapping[str, Case] = {
     "default": Case(),
     "namespaced": Case({"operator": {"namespaces": ["team-a", "team-b"], "replicas": 2}}, kinds=MONITORING),
     "own-namespace": Case({"operator": {"namespaces": ["serving", "team-a"]}}, namespace="serving", release="models"),
+    "numbers": Case(
+        {"operator": {"namespaces": ["7"]}, "serviceAccount": {"name": "9"}, "image": {"pullSecrets": ["5"]}},
+        release="123",
+        namespace="456",
+    ),
     "bare": Case(
         {
             "crds": {"enabled": False},

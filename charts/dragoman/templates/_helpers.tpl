@@ -2,15 +2,14 @@
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
-{{/* The name of what is in the release's namespace. */}}
+{{/* The name of what is in the release's namespace. Services' names start with a letter. */}}
 {{- define "dragoman.fullname" -}}
-{{- if .Values.fullnameOverride }}
-{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
-{{- else if contains (include "dragoman.name" .) .Release.Name }}
-{{- .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else }}
-{{- printf "%s-%s" .Release.Name (include "dragoman.name" .) | trunc 40 | trimSuffix "-" }}
+{{- $chart := include "dragoman.name" . }}
+{{- $name := contains $chart .Release.Name | ternary .Release.Name (printf "%s-%s" .Release.Name $chart) }}
+{{- if regexMatch "^[0-9]" $name }}
+{{- $name = printf "%s-%s" $chart .Release.Name }}
 {{- end }}
+{{- default $name .Values.fullnameOverride | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
 {{/* The name of what belongs to no namespace: another release of that name, elsewhere, must not share it. */}}
@@ -21,7 +20,7 @@
 {{/* Fixed for ever: a Deployment's selector cannot be changed, and models' NetworkPolicies let pods with this name in. */}}
 {{- define "dragoman.selectorLabels" -}}
 app.kubernetes.io/name: dragoman-operator
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "dragoman.labels" -}}
