@@ -6,9 +6,12 @@ No public registry is reached, so the base of our images is made here by deboots
 from __future__ import annotations
 
 import fcntl
+import io
+import json
 import os
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,6 +72,20 @@ def archive_of(image: str, archive: Path) -> Path:
     archive.unlink(missing_ok=True)
     _run(debian("buildah"), "push", image, f"oci-archive:{archive}:{image}")
     return archive
+
+
+def renamed(archive: Path, image: str, to: Path) -> Path:
+    """Writes the one image of an archive under another name to the file `to`."""
+    with tarfile.open(archive) as given, tarfile.open(to, "w") as written:
+        for member in given:
+            content = given.extractfile(member)
+            if content and member.name == "index.json":
+                index = json.load(content)
+                index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"] = image
+                changed = json.dumps(index).encode()
+                member.size, content = len(changed), io.BytesIO(changed)
+            written.addfile(member, content)
+    return to
 
 
 @contextmanager

@@ -31,6 +31,16 @@ VALUES: Mapping[str, Any] = {
     "operator": {"resources": {"requests": {"cpu": "20m", "memory": "64Mi"}, "limits": {"memory": "512Mi"}}},
     "allowPodImage": True,
 }
+TWICE = b"""
+import dragoman
+
+
+class Twice(dragoman.Model):
+    inputs = {"a": "number"}
+
+    def predict(self, table):
+        return table.to_numpy()[:, 0] * 2
+"""
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,19 @@ class Release:
             chosen = f"app.kubernetes.io/instance={self.name}"
             self.cluster.kubectl("wait", "--for=delete", "pod", "-l", chosen, "-n", self.namespace, "--timeout=60s")
 
+    def upgrade(self, values: Mapping[str, Any] | None = None) -> None:
+        """`helm upgrade --install` with `values` over `VALUES`, and nothing of what was chosen before."""
+        self.cluster.helm("upgrade", "--install", *self._chosen(values), "--reset-values")
+
     def uninstall(self) -> None:
         self.cluster.helm("uninstall", self.name, "--namespace", self.namespace, "--wait")
+
+    def install(self, values: Mapping[str, Any] | None = None) -> None:
+        self.cluster.helm("install", *self._chosen(values))
+
+    def _chosen(self, values: Mapping[str, Any] | None) -> Sequence[str]:
+        chosen = [f"--set-json={group}={json.dumps(value)}" for given in (VALUES, values or {}) for group, value in given.items()]
+        return self.name, str(CHART), "--namespace", self.namespace, *chosen, "--wait", "--timeout=120s"
 
 
 def install(cluster: Cluster, name: str = RELEASE, namespace: str = NAMESPACE, values: Mapping[str, Any] | None = None) -> Release:
@@ -70,9 +91,9 @@ def install(cluster: Cluster, name: str = RELEASE, namespace: str = NAMESPACE, v
     `values` come over `VALUES`, group by group.
     """
     cluster.make_namespace(namespace)
-    chosen = [f"--set-json={group}={json.dumps(value)}" for given in (VALUES, values or {}) for group, value in given.items()]
-    cluster.helm("install", name, str(CHART), "--namespace", namespace, *chosen, "--wait", "--timeout=120s")
-    return Release(cluster, name, namespace)
+    installed = Release(cluster, name, namespace)
+    installed.install(values)
+    return installed
 
 
 def enter_storage(cluster: Cluster, namespace: str, s3: S3, name: str = SECRET, **other: str) -> None:
@@ -113,6 +134,10 @@ class Store:
         tree = model["learner"]["gradient_booster"]["model"]["trees"][0]
         tree["split_conditions"][0] = float(edge)
         return self.put(name, json.dumps(model).encode())
+
+    def twice(self) -> Stored:
+        """The one that is loaded the fastest; its format is code. Gives `a` twice."""
+        return self.put("twice.py", TWICE)
 
     def iris(self, name: str = "iris.joblib") -> tuple[Stored, Any]:
         """A format that runs code when it is loaded; and the model, here in this process."""

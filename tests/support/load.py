@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,14 +24,28 @@ class Tally:
 
 
 class Load:
-    """`connections` clients, each sending one request after the other until stopped, or refused."""
+    """`connections` clients, each sending one request after the other until stopped, or refused.
 
-    def __init__(self, url: str, body: Callable[[int], bytes], connections: int, *, keep_bodies: bool = False, seconds: float = 60) -> None:
+    A client waits `pause_seconds` after each answer, and connects anew after `per_connection` answers.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        body: Callable[[int], bytes],
+        connections: int,
+        *,
+        keep_bodies: bool = False,
+        seconds: float = 60,
+        pause_seconds: float = 0,
+        per_connection: int = sys.maxsize,
+    ) -> None:
         parts = urlsplit(url)
         assert parts.hostname
         assert parts.port
         self.host, self.port, self.path = parts.hostname, parts.port, parts.path
         self.body, self.connections, self.keep_bodies = body, connections, keep_bodies
+        self.pause_seconds, self.per_connection = pause_seconds, per_connection
         self.tally = Tally()
         self._until = time.monotonic() + seconds
         self._stop = threading.Event()
@@ -56,11 +71,15 @@ class Load:
                 self.tally.refused += 1
                 return
             try:
-                while not self._done():
+                for _ in range(self.per_connection):
+                    if self._done():
+                        break
                     body = self.body(number)
                     writer.write(f"{head}{len(body)}\r\n\r\n".encode() + body)
                     if not await self._reply(reader, number):
                         break
+                    if self.pause_seconds:
+                        await asyncio.sleep(self.pause_seconds)
             except (OSError, asyncio.IncompleteReadError, ValueError) as error:
                 self.tally.failed.append(f"{type(error).__name__}: {error}")
             finally:
@@ -83,8 +102,19 @@ class Load:
 
 
 @contextmanager
-def load(url: str, body: Callable[[int], bytes], connections: int = 8, *, keep_bodies: bool = False) -> Iterator[Load]:
-    running = Load(url, body, connections, keep_bodies=keep_bodies)
+def load(
+    url: str,
+    body: Callable[[int], bytes],
+    connections: int = 8,
+    *,
+    keep_bodies: bool = False,
+    seconds: float = 60,
+    pause_seconds: float = 0,
+    per_connection: int = sys.maxsize,
+) -> Iterator[Load]:
+    running = Load(
+        url, body, connections, keep_bodies=keep_bodies, seconds=seconds, pause_seconds=pause_seconds, per_connection=per_connection
+    )
     running.start()
     try:
         yield running
