@@ -46,6 +46,19 @@ def test_watches_that_hang_silently_delay_a_change_and_do_not_lose_it(models: Mo
         assert running.running
 
 
+def test_it_waits_for_a_crd_that_is_installed_later(control_plane: Cluster, tmp_path: Path) -> None:
+    control_plane.kubectl("create", "namespace", "early")
+    control_plane.kubectl("delete", "crd", "modeldeployments.dragoman.dev", "--ignore-not-found")
+    with operator(control_plane, "early", tmp_path / "log") as running:
+        eventually(lambda: "waiting for modeldeployments" in (tmp_path / "log").read_text())
+        install_crd(control_plane)
+        models = Models(control_plane, "early")
+        models.apply("iris", SPEC)
+        models.await_pods("iris", 2, 30)
+        assert running.running
+    control_plane.kubectl("delete", "namespace", "early", "--wait=false")
+
+
 def test_watches_that_break_are_taken_up_again(models: Models, tmp_path: Path) -> None:
     with (
         proxied(models.cluster, tmp_path / "kubeconfig") as proxy,

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from dragoman_operator.cache import Cache
-from dragoman_operator.errors import KubeError, NotFound
+from dragoman_operator.errors import KubeError, NotFound, Unavailable
 from dragoman_operator.kinds import MODEL_DEPLOYMENT, WATCHED, Kind
 from dragoman_operator.kube import Kube
 from dragoman_operator.metrics import Metrics
@@ -21,6 +21,7 @@ from dragoman_operator.names import MANAGED_BY
 from dragoman_operator.objects import Key
 
 _GRACE_SECONDS = 3.0  # an event may be on its way
+_WAIT_SECONDS = 2.0  # while an API server or a CRD is not there
 _HOPELESS = 4  # audits in a row in which a kind was behind
 
 logger = logging.getLogger(__name__)
@@ -37,11 +38,11 @@ class Audit:
         self._finished = asyncio.get_running_loop().time()
 
     async def prime(self) -> None:
-        """Fill the caches: list every kind once."""
+        """Fill the caches: list every kind once. Waits for an API server that does not answer, and for a CRD that is not there yet."""
         for kind in WATCHED:
             for namespace in self._namespaces:
-                async for obj in self._kube.list(kind, namespace, selector_of(kind)):
-                    self._cache.put(kind, obj)
+                while not await self._listed(kind, namespace):
+                    await asyncio.sleep(_WAIT_SECONDS)
 
     async def run(self) -> None:
         while True:
@@ -60,6 +61,15 @@ class Audit:
             return f"the watch of {', '.join(dead)} is dead: {_HOPELESS} audits in a row found what it had missed"
         silent = asyncio.get_running_loop().time() - self._finished
         return f"no audit has finished for {silent:.0f} s" if silent > 10 * self._seconds + 120 else None
+
+    async def _listed(self, kind: Kind, namespace: str | None) -> bool:
+        try:
+            async for obj in self._kube.list(kind, namespace, selector_of(kind)):
+                self._cache.put(kind, obj)
+        except (NotFound, Unavailable) as error:
+            logger.warning("waiting for %s: %s", kind.plural, error)
+            return False
+        return True
 
     async def _compare(self, kind: Kind) -> None:
         missed = await self._missed(kind)

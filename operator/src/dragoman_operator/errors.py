@@ -22,7 +22,6 @@ class Reason(StrEnum):
     LOADING = "Loading"
     LOADED = "Loaded"
     ROLLING_OUT = "RollingOut"
-    WAITING_FOR_UPGRADE = "WaitingForUpgrade"
     TERMINATING_FORMER = "TerminatingFormer"
     SETTLED = "Settled"
     NOT_STALLED = "NotStalled"
@@ -68,7 +67,6 @@ PASSING: frozenset[Reason] = frozenset(
         Reason.EVICTED,
         Reason.WORKER_FAILED,
         Reason.TERMINATING_FORMER,
-        Reason.WAITING_FOR_UPGRADE,
     }
 )
 """Failures that something other than a change of the manifest may cure: a node, a registry, a Secret. The others are `Stalled`."""

@@ -87,7 +87,7 @@ class Prober:
                 self._reports[one] = report
                 self._on_news(target.key)
             if not self._knows_enough(one, target):
-                await asyncio.sleep(self._seconds * random.uniform(0.8, 1.2) * (1 + tries))
+                await asyncio.sleep(self._seconds * random.uniform(1.0, 1.3) * (1 + tries))
         target.task = None
 
     async def _ask(self, address: str) -> Report | None:

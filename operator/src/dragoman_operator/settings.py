@@ -36,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     connections: int = 8  # requests to the API server at a time
     resync_seconds: float = 600.0  # each object is looked at that often, whatever the watches say
     audit_seconds: float = 20.0  # the caches are compared with the API server that often
-    probe_seconds: float = 3.0  # a starting pod is asked for its status that often
+    probe_seconds: float = 5.0  # a starting pod is asked for its status that often
     lease_seconds: float = 15.0  # after its last renewal another operator takes over
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
