@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -153,16 +152,3 @@ def test_the_request_id_comes_back(channel: grpc.Channel) -> None:
     assert len(dict(call.trailing_metadata())["x-request-id"]) == 32
     error: Any = refused(lambda: stub.ModelInfer(request(), metadata=given), Code.INVALID_ARGUMENT)
     assert dict(error.trailing_metadata())["x-request-id"] == "mine"
-
-
-def test_too_many_at_once_are_refused_at_once(tmp_path: Path) -> None:
-    limits = {"maxConcurrency": 1, "timeoutSeconds": 20}
-    target = manifest(tmp_path, "orders", MODELS / "on_order.py", serving={"limits": limits})
-    with serving(tmp_path, target) as server, grpc.insecure_channel(server.grpc) as own, ThreadPoolExecutor(1) as pool:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(own)
-        busy = pool.submit(stub.ModelInfer, order("sleep", 1.5), timeout=20)
-        eventually(lambda: server.metric("dragoman_requests_in_flight") == 1)
-        refused(lambda: stub.ModelInfer(order("double", 1)), Code.RESOURCE_EXHAUSTED, "1 requests", "maxConcurrency")
-        assert stub.ServerReady(pb.ServerReadyRequest()).ready
-        assert busy.result().outputs[0].contents.fp64_contents == [3.0]
-        assert server.metric("dragoman_requests_rejected_total", reason="Overloaded") == 1

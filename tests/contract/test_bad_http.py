@@ -6,7 +6,6 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from tests.support.requests import ROW, V1, V2, assert_serves, infer, instances,
 from tests.support.serving import Server, eventually, manifest, serving
 from tests.support.wire import Wire, post
 
-MODELS = Path(__file__).parents[1] / "models"
 IRIS = Path(__file__).parents[2] / "examples/iris/model.joblib"
 LIMIT = 100_000  # serving.limits.maxRequestBytes
 GOOD = instances(ROW)
@@ -328,24 +326,3 @@ def test_a_request_id_is_echoed_or_made(server: Server, path: str, body: bytes, 
         assert int(given, 16)
     else:
         assert given == expected
-
-
-# --- too many --------------------------------------------------------------------------------------------------------------------
-
-
-def test_too_many_at_once_are_refused_at_once_in_each_dialects_shape(tmp_path: Path) -> None:
-    limits = {"maxConcurrency": 2, "timeoutSeconds": 20}
-    with (
-        serving(tmp_path, manifest(tmp_path, "orders", MODELS / "on_order.py", serving={"limits": limits})) as server,
-        ThreadPoolExecutor(2) as pool,
-    ):
-        busy = [pool.submit(server.predict, "orders", [{"order": "sleep", "value": 1.5}]) for _ in range(2)]
-        eventually(lambda: server.metric("dragoman_requests_in_flight") == 2)
-        for path in ("/v1/models/orders:predict", "/v2/models/orders/infer"):
-            reply = sent(server, path, b"not even JSON")
-            refused(reply, 429, "2 requests", "maxConcurrency")
-            assert reply.headers["retry-after"] == "1"
-        assert httpx.get(f"{server.rest}/v2/models/orders/ready").status_code == 200
-        assert [call.result().status_code for call in busy] == [200, 200]
-        assert server.predict("orders", [{"order": "double", "value": 2}]).json() == {"predictions": [4.0]}
-        assert server.metric("dragoman_requests_rejected_total", reason="Overloaded") == 2

@@ -130,7 +130,7 @@ def test_all_but_onnx_sessions_are_loaded_once_for_all_workers(server: Server) -
 
 
 def test_workers_that_start_afresh_predict_as_the_model_does(made: dict[str, tuple[Path, Answer]], tmp_path: Path) -> None:
-    some = {name: made[name] for name in ("lightgbm-joblib", "xgboost-native", "onnx")}
+    some = {name: made[name] for name in ("lightgbm-joblib", "onnx")}
     with _replaced(tmp_path, some, "fresh") as server:
         for name, (_, answer) in some.items():
             _assert_answers(server, name, answer)

@@ -128,8 +128,7 @@ def test_a_fetch_that_fails_is_tried_again_and_its_retries_are_told(tmp_path: Pa
         serving(tmp_path, manifest(tmp_path, "model", web.uri("model.joblib")), wait=False) as server,
     ):
         eventually(lambda: model_of(server).get("bytes"))
-        [fetcher] = [pid for pid in _children(server.process.pid) if "dragoman.storage.fetcher" in _command_line(pid)]
-        os.kill(fetcher, signal.SIGKILL)
+        os.kill(_fetcher_of(server), signal.SIGKILL)
         eventually(lambda: model_of(server).get("retries") == 1)
         model = model_of(server)
         assert (model["state"], model["lastError"]["reason"]) == ("Fetching", "StorageUnavailable")
@@ -179,13 +178,20 @@ def test_a_full_disk_ends_the_process(tmp_path: Path, large: bytes) -> None:
         assert_ends(tmp_path, target, 21, "DiskFull", str(tmp_path / "cache"), limit="4000")
 
 
-def test_a_storage_that_is_not_there_is_given_up_after_the_time_for_loading(tmp_path: Path) -> None:
+def test_a_storage_that_does_not_get_better_is_given_up_after_the_time_for_loading(tmp_path: Path, large: bytes) -> None:
     limits = {"limits": {"loadTimeoutSeconds": 1}}
-    with hostile_http({"model.joblib": b""}) as web:
-        gone = web.uri("model.joblib")
-    done = run(tmp_path, "serve", manifest(tmp_path, "model", gone, serving=limits), *PORTS)
-    assert done.returncode == 20
-    assert gone in done.stderr
+    with hostile_http({"model.joblib": large}, stalls(after=1_000_000)) as web:
+        uri = web.uri("model.joblib")
+        with serving(tmp_path, manifest(tmp_path, "model", uri, serving=limits), wait=False) as server:
+            eventually(lambda: model_of(server).get("bytes"))
+            os.kill(_fetcher_of(server), signal.SIGKILL)
+            assert server.process.wait(30) == 20
+            assert f"{uri}: the process that fetches it was ended by SIGKILL" in server.log.read_text()
+
+
+def _fetcher_of(server: Server) -> int:
+    [fetcher] = [pid for pid in _children(server.process.pid) if "dragoman.storage.fetcher" in _command_line(pid)]
+    return fetcher
 
 
 def _children(pid: int) -> Iterator[int]:
