@@ -128,7 +128,7 @@ def test_scaling_and_eviction_fail_no_request(models: Models, store: Store) -> N
     await_ready(models, ["step"], PATIENCE)
 
     with asked(models, "step") as running:
-        for replicas in (3, 2):
+        for replicas in (4, 2):
             models.cluster.kubectl("scale", "md/step", f"--replicas={replicas}", "-n", models.namespace)
             await_replicas(models, "step", replicas)
             await_more(running)
@@ -168,6 +168,16 @@ def evict(models: Models, pod: str) -> None:
     metadata = {"name": pod, "namespace": models.namespace}
     body = json.dumps({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": metadata})
     models.cluster.kubectl("create", "--raw", f"/api/v1/namespaces/{models.namespace}/pods/{pod}/eviction", "-f", "-", stdin=body)
+
+
+def test_an_autoscaler_scales_it(models: Models, store: Store) -> None:
+    models.cluster.start_metrics_server()
+    models.apply("step", store.step().spec())
+    await_ready(models, ["step"], PATIENCE)
+    models.cluster.kubectl("autoscale", "md/step", "--cpu=50%", "--min=1", "--max=2", "-n", models.namespace)
+    with asked(models, "step"):
+        await_replicas(models, "step", 2)
+    assert (models.get("md", "step") or {})["spec"]["scale"] == {"replicas": 2}
 
 
 def test_models_serve_through_an_upgrade_and_without_any_operator(models: Models, store: Store, release: Release, tmp_path: Path) -> None:
