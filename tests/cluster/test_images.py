@@ -202,8 +202,9 @@ class TestInAPod:
             ask = {"instances": [{"name": "Kopenhagen"}, {"name": "edinbrugh"}]}
             answer = httpx.post(f"http://{address}:8080/v1/models/model:predict", json=ask).json()
             assert answer["predictions"] == ["Copenhagen", "Edinburgh"]
-        versions = cluster.kubectl("exec", "-n", namespace, "served", "--", "python", "-c", "import joblib; print(joblib.__version__)")
-        assert versions.strip() == "1.4.2"
+        ask_it = "import os, joblib; print(joblib.__version__, os.getuid(), os.getgid())"
+        told = cluster.kubectl("exec", "-n", namespace, "served", "--", "python", "-c", ask_it)
+        assert told.split() == ["1.4.2", "65532", "65532"]
 
     def test_the_operator_says_what_it_misses(self, cluster: Cluster, namespace: str, images: None) -> None:
         cluster.apply(_pod(namespace, OPERATOR_IMAGE))
