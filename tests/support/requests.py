@@ -28,7 +28,7 @@ def infer(*inputs: Any, **more: Any) -> bytes:
 def sent(server: Server, path: str, body: bytes, **headers: str) -> httpx.Response:
     """Posted as JSON; `content_encoding="gzip"` is a header more."""
     given = {name.replace("_", "-"): value for name, value in headers.items()}
-    return httpx.post(server.rest + path, content=body, headers={"content-type": "application/json"} | given, timeout=10)
+    return httpx.post(server.rest + path, content=body, headers={"content-type": "application/json"} | given, timeout=30)
 
 
 def refused(reply: httpx.Response, status: int, *words: str) -> None:
