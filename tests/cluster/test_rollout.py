@@ -87,7 +87,7 @@ def test_a_new_version_rolls_out_without_a_failed_request(models: Models, store:
         since_then = len(running.tally.bodies)
 
     assert {one["Available"] for one in seen} == {"True"}
-    assert {one["Ready"] for one in seen} == {"False", "True"}
+    assert "False" in {one["Ready"] for one in seen}
     assert answers(running) == {ABOVE, BELOW}
     assert answers(running, since_then) == {BELOW}
     after = models.status("step")
