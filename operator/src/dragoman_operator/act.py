@@ -58,7 +58,9 @@ class Actor:
             outcome.objects[action.kind, action.name] = result
             if result is not None:
                 self._cache.put(action.kind, result)
-            logger.info("%s %s: %s", action.verb.value, _title(action), action.because, extra={"key": str(md.key)})
+        if actions:
+            done = "; ".join(f"{action.verb.value} {_title(action)}: {action.because}" for action in actions)
+            logger.info("%s", done, extra={"key": str(md.key)})
         return outcome
 
     def accepted(self, action: Action, there: Object | None) -> bool:

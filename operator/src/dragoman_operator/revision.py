@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 from dragoman_operator.build import controller_revision, pod_template, template_in
 from dragoman_operator.difference import difference
@@ -28,7 +29,7 @@ class Revision:
     forged: bool = False  # what is stored under its name is not what we stored, and is to be replaced
     held: bool = False  # a newer rendering waits until fewer models are moving
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """The digest of its template, kept in status: whoever replaces the stored template does not get it applied."""
         return "sha256:" + digest(self.template)

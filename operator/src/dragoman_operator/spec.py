@@ -85,7 +85,7 @@ class ModelDeployment(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str
     uid: str
     generation: int
-    refresh: str  # the value of the annotation dragoman.dev/refresh
+    asked: str  # the hash of what its user asked for: ten hex digits
     written: Object  # spec, as its user wrote it
     model: Model
     serving: Serving
@@ -96,12 +96,6 @@ class ModelDeployment(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def key(self) -> Key:
         return Key(self.namespace, self.name)
-
-    @property
-    def asked(self) -> str:
-        """The hash of what its user asked for: ten hex digits. It does not depend on defaults, nor on who operates."""
-        parts = [self.written.get(group) or {} for group in ("model", "serving", "pod")]
-        return digest(*parts, self.refresh)[:10] if self.refresh else digest(*parts)[:10]
 
     @property
     def claim(self) -> tuple[str, str] | None:
@@ -125,7 +119,7 @@ def read(obj: Object) -> ModelDeployment | Violation:
         namespace=meta(obj)["namespace"],
         uid=meta(obj)["uid"],
         generation=meta(obj).get("generation", 0),
-        refresh=str((meta(obj).get("annotations") or {}).get(REFRESH_ANNOTATION, "")),
+        asked=_asked(spec, str((meta(obj).get("annotations") or {}).get(REFRESH_ANNOTATION, ""))),
         written=spec,
         model=whole.model,
         serving=whole.serving,
@@ -133,6 +127,12 @@ def read(obj: Object) -> ModelDeployment | Violation:
         rollout=whole.rollout,
         pod=whole.pod,
     )
+
+
+def _asked(spec: Object, refresh: str) -> str:
+    """It depends on what was written and on the annotation: not on defaults, nor on who operates."""
+    parts = [spec.get(group) or {} for group in ("model", "serving", "pod")]
+    return digest(*parts, *([refresh] if refresh else []))[:10]
 
 
 def check(md: ModelDeployment, settings: Settings) -> Violation | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import msgspec
 
 from dragoman_operator.build.metadata import metadata
 from dragoman_operator.build.pod_template import MODEL_FOLDER
@@ -21,7 +21,7 @@ def config_map(md: ModelDeployment, revision: str) -> Object:
         "kind": "ConfigMap",
         "metadata": metadata(md, revision),
         "immutable": True,
-        "data": {FILE: json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"},
+        "data": {FILE: msgspec.json.format(msgspec.json.encode(manifest), indent=2).decode() + "\n"},
     }
 
 
