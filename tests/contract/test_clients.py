@@ -145,6 +145,15 @@ def test_tritonclient_http_compressed(http_client: Any, rows: Array, answers: di
     assert_same("predict", result.as_numpy("predict"), answers)
 
 
+def test_no_rows_are_answered_with_none(http_client: Any, grpc_client: Any) -> None:
+    for client, kind in ((http_client, triton_http), (grpc_client, triton_grpc)):
+        outputs = [kind.InferRequestedOutput(name) for name in ("predict", "predict_proba")]
+        given = filled(one_tensor(kind.InferInput, np.empty((0, 4))), np.empty((0, 4)))
+        result = client.infer("iris", given, outputs=outputs)
+        assert (result.as_numpy("predict").shape, result.as_numpy("predict").dtype) == ((0,), np.int64)
+        assert (result.as_numpy("predict_proba").shape, result.as_numpy("predict_proba").dtype) == ((0, 3), np.float64)
+
+
 def test_tritonclient_http_asks_about_the_server(http_client: Any, digest: str) -> None:
     assert http_client.is_server_live()
     assert http_client.is_server_ready()

@@ -19,11 +19,11 @@ from dragoman.errors import BadRequest, DeadlineExceeded, NotReady
 from dragoman.heartbeat import Slot
 from dragoman.manifest import ModelDeployment, State
 from dragoman.messages import Known
-from dragoman.signature import Signature
+from dragoman.signature import Output, Signature
 
 if TYPE_CHECKING:
     from dragoman.predictors import Predictor
-    from dragoman.table import Table
+    from dragoman.table import Array, Table
 
 
 @dataclass(slots=True, eq=False)
@@ -100,7 +100,7 @@ class ServedModel(ModelView):
 
     def __init__(self, outcome: Outcome, slot: Slot, observe: Callable[[float, int], None]) -> None:
         super().__init__(outcome)
-        self._known = frozenset(o.name for o in outcome.signature.outputs)
+        self._outputs = {output.name: _no_rows(output) for output in outcome.signature.outputs}
         self._check: Callable[[Table], Table] = Checker(outcome.signature)
         self._deadlines: deque[tuple[float, asyncio.Future[Prediction]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
@@ -122,12 +122,12 @@ class ServedModel(ModelView):
         if self._batcher is None:
             raise NotReady(f"model {self.name!r} is not ready: {self.reason or self.state}")
         for name in call.outputs:
-            if name not in self._known:
-                raise BadRequest(f"model {self.name!r} has no output {name!r}; it has {', '.join(sorted(self._known))}")
+            if name not in self._outputs:
+                raise BadRequest(f"model {self.name!r} has no output {name!r}; it has {', '.join(sorted(self._outputs))}")
         if call.checked:
             call.table = self._check(call.table)
         if call.table.rows == 0:
-            return Prediction({name: np.empty(0) for name in call.outputs}, 0)
+            return Prediction({name: self._outputs[name] for name in call.outputs}, 0)
         answer = self._batcher.submit(call, deadline)
         self._watch(deadline, answer)
         return await answer
@@ -155,6 +155,13 @@ class ServedModel(ModelView):
                     DeadlineExceeded(f"no answer within {self.limits.timeout_seconds:g} s (serving.limits.timeoutSeconds)")
                 )
         self._timer = asyncio.get_running_loop().call_at(self._deadlines[0][0], self._expire) if self._deadlines else None
+
+
+def _no_rows(output: Output) -> Array:
+    """What a request without rows is answered: an output of the shape and kind that it has with rows."""
+    kinds = {"number": "float64", "integer": "int64", "boolean": "bool"}
+    dtype = output.dtype or kinds[output.type] if output.type in kinds else "object"
+    return np.empty((0,) if output.width is None else (0, max(output.width, 0)), dtype)
 
 
 Registry = Mapping[str, ServedModel]
