@@ -81,8 +81,17 @@ class Release:
         self.cluster.helm("install", *self._chosen(values))
 
     def _chosen(self, values: Mapping[str, Any] | None) -> Sequence[str]:
-        chosen = [f"--set-json={group}={json.dumps(value)}" for given in (VALUES, values or {}) for group, value in given.items()]
+        chosen = [f"--set-json={group}={json.dumps(value)}" for group, value in merged(VALUES, values or {}).items()]
         return self.name, str(CHART), "--namespace", self.namespace, *chosen, "--wait", "--timeout=120s"
+
+
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> Object:
+    """Groups of fields, as a spec's and the chart's are: the other's fields over the one's."""
+    found = dict(one)
+    for group, fields in other.items():
+        both = isinstance(fields, dict) and isinstance(one.get(group), dict)
+        found[group] = {**one[group], **fields} if both else fields
+    return found
 
 
 def install(cluster: Cluster, name: str = RELEASE, namespace: str = NAMESPACE, values: Mapping[str, Any] | None = None) -> Release:

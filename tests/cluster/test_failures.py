@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.cluster.errors import ClusterError
-from tests.cluster.installed import LITTLE, Release, Store, await_ready, enter_storage
+from tests.cluster.installed import LITTLE, Release, Store, await_ready, enter_storage, merged
 from tests.cluster.operating import Models, Object, eventually
 from tests.cluster.s3 import S3
 from tests.servers.behaviour import stalls
@@ -64,10 +64,6 @@ def model(**changes: Any) -> Callable[[Store], Object]:
 
 def pod(**changes: Any) -> Callable[[Store], Object]:
     return lambda store: merged(store.twice().spec(), {"pod": changes})
-
-
-def merged(one: Object, other: Mapping[str, Any]) -> Object:
-    return {name: {**one.get(name, {}), **other.get(name, {})} for name in {**one, **other}}
 
 
 def corrupt(store: Store) -> Object:
