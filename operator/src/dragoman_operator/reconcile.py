@@ -10,12 +10,11 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dragoman_operator import kube as kube_module
 from dragoman_operator.act import Actor, Outcome
 from dragoman_operator.cache import Cache
 from dragoman_operator.errors import KubeError, NotFound, Reason, Violation
 from dragoman_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT
-from dragoman_operator.kube import Kube
+from dragoman_operator.kube import Kube, event
 from dragoman_operator.moves import Moves
 from dragoman_operator.objects import Key, Object, meta
 from dragoman_operator.observe import World, observe
@@ -104,9 +103,9 @@ class Reconciler:
 
     async def _post(self, obj: Object, *, warning: bool, reason: str, message: str) -> None:
         reporter, now = self._settings.identity, self._now()
-        event = kube_module.event(obj, MODEL_DEPLOYMENT, warning=warning, reason=reason, message=message, now=now, reporter=reporter)
+        body = event(obj, MODEL_DEPLOYMENT, warning=warning, reason=reason, message=message, now=now, reporter=reporter)
         try:
-            await self._kube.create(EVENT, event)
+            await self._kube.create(EVENT, body)
         except KubeError as error:  # an event is a courtesy: status has said it
             logger.warning("the event %s could not be posted: %s", reason, error, extra={"key": "/".join(_place(obj))})
 
