@@ -122,7 +122,7 @@ def test_failures_are_told_and_mended(models: Models, store: Store, s3: S3, grou
     for name, failing in group.items():
         models.apply(name, failing.spec(store))
     for name, failing in group.items():
-        status = models.await_reason(name, failing.reason, 30)
+        status = models.await_reason(name, failing.reason, 30 * len(group))  # they start at once, on two cores
         conditions = {one["type"]: one for one in status["conditions"]}
         assert conditions["Ready"]["status"] == conditions["Available"]["status"] == conditions["ModelLoaded"]["status"] == "False", name
         assert conditions["Stalled"]["status"] == str(failing.stalled), name

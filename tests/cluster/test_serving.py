@@ -135,7 +135,8 @@ def test_kubectl_get_shows_what_one_wants_to_know(served: Served) -> None:
     ],
 )
 def test_kubectl_explain_reads_as_documentation(served: Served, path: str, told: str) -> None:
-    assert told in " ".join(served.models.cluster.kubectl("explain", path).split())
+    # the API server publishes a new kind's description a few seconds after it took the kind
+    eventually(lambda: told in " ".join(served.models.cluster.kubectl("explain", path, check=False).split()), what=told)
 
 
 def test_pods_and_the_operator_are_admitted_where_restricted_is_enforced(served: Served, release: Release) -> None:
