@@ -253,6 +253,12 @@ def test_a_manifest_that_cannot_be_read_is_stalled() -> None:
     assert condition(found, "Available")[0] == "True", "what serves goes on serving"
 
 
+def test_however_much_the_api_server_quotes_a_condition_stays_short() -> None:
+    """A message beyond the schema's bound would be refused, and with it the whole status."""
+    seen = Seen(deployment=deployment(), violation=Violation(Reason.INVALID_SPEC, "data: Invalid value: " + "x\n" * 9000))
+    assert max(len(c["message"]) for c in status(MD, seen, {}, NOW)["conditions"]) <= 1024
+
+
 def test_times_move_only_with_the_status() -> None:
     before = told(pod("a", RUNNING))
     after = told(pod("a", ended(17, WORDS)), previous=before, now=LATER)

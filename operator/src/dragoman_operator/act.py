@@ -22,6 +22,8 @@ Ref = tuple[Kind, str]
 
 
 class Refusal(Exception):
+    """Ends a round of actions, with what its user is to know."""
+
     def __init__(self, violation: Violation) -> None:
         super().__init__(str(violation))
         self.violation = violation

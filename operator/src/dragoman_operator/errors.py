@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
+_LONGEST = 1024  # characters of a message
+
+
 class Reason(StrEnum):
     """The reasons of conditions and of `status.model.failure`. Documented, one by one, in docs/reference/reasons.md."""
 
@@ -82,6 +85,12 @@ class Violation:
 
     def __str__(self) -> str:
         return f"{self.path}: {self.message}" if self.path else self.message
+
+
+def clipped(message: str) -> str:
+    """On one line, and short enough for a condition: the API server may quote a whole pod template at us."""
+    text = " ".join(message.split())
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 class OperatorError(Exception):

@@ -9,13 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dragoman_operator.errors import Reason
+from dragoman_operator.errors import Reason, clipped
 from dragoman_operator.names import CONTAINER
 from dragoman_operator.objects import Object, meta
 from dragoman_operator.report import Report, Told
 
 STATES = ("Pending", "Failed", "Fetching", "Loading", "Loaded")  # later ones have come further
-_LONGEST = 1024  # characters of a message
 
 EXIT_CODES = {
     10: Reason.INVALID_SPEC,
@@ -121,10 +120,10 @@ def _failure(pod: Object, container: Mapping[str, Any], report: Report | None) -
     if status.get("phase") == "Failed":
         evicted = status.get("reason") == "Evicted"
         reason = Reason.EVICTED if evicted else Reason.CONTAINER_CRASHED
-        return Failure(reason, _cut(str(status.get("message") or "the pod failed; `kubectl describe pod` has more")), name)
+        return Failure(reason, clipped(str(status.get("message") or "the pod failed; `kubectl describe pod` has more")), name)
     for one in status.get("conditions") or ():
         if one["type"] == "PodScheduled" and one["status"] == "False" and one.get("reason") == "Unschedulable":
-            return Failure(Reason.UNSCHEDULABLE, _cut(str(one.get("message", "no node takes the pod"))), name)
+            return Failure(Reason.UNSCHEDULABLE, clipped(str(one.get("message", "no node takes the pod"))), name)
     return None
 
 
@@ -142,7 +141,7 @@ def _of_waiting(pod: str, reason: Reason, message: str) -> Failure:
         text = f"the Secret {missing[1]!r} does not exist in this namespace: create it, or correct spec.model.credentials.secretName"
         return Failure(Reason.SECRET_NOT_FOUND, text, pod)
     mends = {Reason.IMAGE_PULL_FAILED: "; check the image's name and spec.pod.imagePullSecrets"}
-    return Failure(reason, _cut(message) + mends.get(reason, ""), pod)
+    return Failure(reason, clipped(message) + mends.get(reason, ""), pod)
 
 
 def _of_end(pod: str, ended: Mapping[str, Any]) -> Failure:
@@ -176,9 +175,4 @@ def reason_of(name: str) -> Reason:
 
 def _with_mend(told: Told) -> str:
     """The runtime's words, and where on a cluster that is which they ask for."""
-    return _cut(told.message) + _MENDS.get(reason_of(told.reason), "")
-
-
-def _cut(message: str) -> str:
-    text = " ".join(message.split())
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return clipped(told.message) + _MENDS.get(reason_of(told.reason), "")

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from dragoman_operator.errors import PASSING, Reason, Violation
+from dragoman_operator.errors import PASSING, Reason, Violation, clipped
 from dragoman_operator.names import GRPC_PORT, HTTP_PORT, REVISION_LABEL, as_selector, selector
 from dragoman_operator.objects import Object, label, meta
 from dragoman_operator.pods import STATES, Failure, Progress, is_leaving, progress
@@ -258,7 +258,7 @@ def _dated(wanted: Sequence[_Condition], generation: int, previous: Mapping[str,
             "type": kind,
             "status": value,
             "reason": str(reason),
-            "message": message,
+            "message": clipped(message),
             "lastTransitionTime": held[kind]["lastTransitionTime"] if held.get(kind, {}).get("status") == value else now,
             "observedGeneration": generation,
         }
