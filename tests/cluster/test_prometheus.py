@@ -46,6 +46,7 @@ def test_request_counts_equal_the_requests_sent(models: Models, counted: str, pr
     except AssertionError:
         raise AssertionError(f"{counts()}, not {wanted}") from None
     ((labels, _),) = prometheus.query(f"dragoman_model_info{of_model}")
+    eventually(lambda: models.status("counted")["model"].get("format"))
     status = models.status("counted")
     assert (labels["digest"], labels["revision"], labels["format"]) == (status["model"]["digest"], status["revision"], "python")
 

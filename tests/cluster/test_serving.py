@@ -51,6 +51,8 @@ def served(release: Release, store: Store, s3: S3) -> Iterator[Served]:
     others.apply("iris", store.step().spec())
     for each in (models, others):
         await_ready(each, ["iris"])
+    # a pod that has become ready is asked once more, a moment later
+    eventually(lambda: all(each.status("iris")["model"].get("format") for each in (models, others)), what="both formats in status")
     yield Served(models, others, stored, model)
     cluster.kubectl("delete", "namespace", *NAMESPACES, "--wait=false")
 
