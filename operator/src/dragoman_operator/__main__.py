@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import logging
 import os
 import signal
@@ -21,6 +23,8 @@ from dragoman_operator.leader import Leader
 from dragoman_operator.metrics import Metrics
 from dragoman_operator.settings import Settings
 
+_M_ARENA_MAX = -8  # of mallopt(3)
+
 logger = logging.getLogger("dragoman_operator")
 
 
@@ -30,12 +34,19 @@ def main() -> None:
     except InvalidSettings as error:
         sys.exit(f"InvalidSettings: {error}")
     logs.configure(chosen.log_level)
+    _share_arenas()
     logger.info("dragoman-operator %s", __version__)
     try:
         asyncio.run(operate(chosen))
     except OperatorError as error:
         logger.critical("%s", error)
         sys.exit(1)
+
+
+def _share_arenas() -> None:
+    """glibc gives each thread an arena of its own and keeps what it once held: 3 to 6 MB of the peak. Elsewhere there is nothing to do."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 async def operate(chosen: Settings) -> None:
