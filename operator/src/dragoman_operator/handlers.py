@@ -51,8 +51,8 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.posting.enabled = False
     settings.scanning.disabled = True
     settings.persistence.diffbase_storage = NoDiffBase()
-    settings.queueing.idle_timeout = 0.1  # each object's worker holds its last event that long
-    settings.watching.chunk_size = 100
+    settings.queueing.idle_timeout = 0.05  # each object's worker holds its last event that long
+    settings.watching.chunk_size = 50
     settings.watching.server_timeout = 600
     settings.watching.connect_timeout = 10
     settings.watching.inactivity_timeout = 90  # bookmarks come every minute

@@ -25,7 +25,7 @@ from dragoman_operator.objects import Object, meta
 
 _TIMEOUT = urllib3.Timeout(connect=5.0, read=10.0)
 _URGENT = urllib3.Timeout(connect=3.0, read=4.0)  # of the lease: late is as bad as never
-_PAGE = 100  # objects of a list's page
+_PAGE = 50  # objects of a list's page
 _UNTYPED = "failed to create typed patch object"  # an apply with a value of a wrong type is answered with 500, and cannot ever succeed
 _APPLY, _MERGE, _JSON = "application/apply-patch+yaml", "application/merge-patch+json", "application/json"
 _ONLY_METADATA = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
