@@ -240,6 +240,22 @@ def test_a_taken_port_is_named_with_the_flag_that_mends_it(tmp_path: Path) -> No
     assert f"127.0.0.1:{port} is in use: choose another with --port" in done.stderr
 
 
+@pytest.mark.parametrize(("signals", "code"), [(1, 0), (2, 1)])
+def test_a_server_that_is_loading_ends_without_waiting_for_the_model(tmp_path: Path, signals: int, code: int) -> None:
+    model = tmp_path / "forever.py"
+    model.write_text(
+        "import time\n\nfrom dragoman import Model\n\n\nclass Forever(Model):\n    def load(self, folder):\n"
+        "        time.sleep(3600)\n\n    def predict(self, table):\n        return [0] * len(table)\n"
+    )
+    with serving(tmp_path, model, wait=False) as server:
+        eventually(lambda: server.status()["models"][0]["state"] == "Loading")
+        time.sleep(1)
+        for _ in range(signals):
+            server.process.send_signal(signal.SIGINT)
+            time.sleep(0.1)
+        assert server.process.wait(30) == code
+
+
 def test_a_client_that_leaves_is_not_predicted_for(tmp_path: Path) -> None:
     spec = {"limits": {"timeoutSeconds": 10}}
     with serving(tmp_path, manifest(tmp_path, "model", MODELS / "on_order.py", serving=spec)) as server:

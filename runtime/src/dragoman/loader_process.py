@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -16,6 +17,8 @@ import msgspec
 from dragoman import messages
 from dragoman.heartbeat import Heartbeats
 from dragoman.messages import Boot, FromLoader, LineChannel, Message
+
+_REAP_SECONDS = 0.02  # between looks at a child that is to end
 
 logger = logging.getLogger("dragoman")
 
@@ -74,11 +77,32 @@ class LoaderProcess:
             self._channel.send(message)
 
     def kill(self) -> None:
-        os.kill(self.pid, signal.SIGKILL)
+        if self._ended is None:
+            os.kill(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Tell it to end, by closing the channel, and wait for it."""
+        """Close the channel, which tells it to end, and wait for it: for one that has ended or was killed."""
         self._end()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Tell it to end, by closing the channel. One that is at a model does not hear that: it is killed after so long."""
+        if self._ended is not None:
+            return
+        if self._channel.socket.fileno() >= 0:
+            asyncio.get_running_loop().remove_reader(self._channel.socket)
+            self._channel.socket.close()
+        due = time.monotonic() + grace_seconds
+        while not self._has_ended():
+            if time.monotonic() > due:
+                self.kill()
+            await asyncio.sleep(_REAP_SECONDS)
+
+    def _has_ended(self) -> bool:
+        if self._ended is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._ended = status
+        return self._ended is not None
 
     def _read(self, on_message: Callable[[FromLoader], None], on_end: Callable[[int], None]) -> None:
         try:
@@ -90,7 +114,8 @@ class LoaderProcess:
     def _end(self) -> int:
         """Its status, once it has ended; ended twice is ended."""
         if self._ended is None:
-            asyncio.get_running_loop().remove_reader(self._channel.socket)
-            self._channel.socket.close()
+            if self._channel.socket.fileno() >= 0:  # else `stop` closed it
+                asyncio.get_running_loop().remove_reader(self._channel.socket)
+                self._channel.socket.close()
             _, self._ended = os.waitpid(self.pid, 0)
         return self._ended
