@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from dragoman.errors import AddressInUse
@@ -24,7 +25,7 @@ class Sockets:
 def bind(host: str, port: int, flag: str, *, reuse_port: bool = False) -> socket.socket:
     """A bound TCP socket that does not listen yet: connections are refused until the first worker is ready.
 
-    Raises `AddressInUse`, whose message names `flag`, the option that mends it.
+    Raises `AddressInUse`, whose message names the option that mends it: `flag`, or --host.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # IPPROTO_TCP: else asyncio leaves Nagle on
@@ -35,9 +36,21 @@ def bind(host: str, port: int, flag: str, *, reuse_port: bool = False) -> socket
         sock.bind((host, port))
     except (OSError, OverflowError) as error:
         sock.close()
-        why = _WHY.get(getattr(error, "errno", 0) or 0, f"cannot be used: {error}")
-        raise AddressInUse(f"{host}:{port} {why}: choose another with {flag}") from None
+        number = getattr(error, "errno", 0) or 0
+        why = _WHY.get(number, f"cannot be used: {error}")
+        mend = "--host" if number == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror) else flag
+        raise AddressInUse(f"{host}:{port} {why}: choose another with {mend}") from None
     return sock
+
+
+def distinct(bound: Mapping[str, socket.socket]) -> None:
+    """Refuse one port under two flags, which sockets that do not listen yet may share. Raises `AddressInUse`, with both flags."""
+    flags: dict[int, str] = {}
+    for flag, sock in bound.items():
+        port = sock.getsockname()[1]
+        if port in flags:
+            raise AddressInUse(f"port {port} is given to both {flags[port]} and {flag}: choose another for one of them")
+        flags[port] = flag
 
 
 def address(host: str, sock: socket.socket) -> str:

@@ -49,11 +49,12 @@ from dragoman.messages import (
 )
 from dragoman.server import HttpServer
 from dragoman.settings import Settings
-from dragoman.sockets import address, bind
+from dragoman.sockets import address, bind, distinct
 from dragoman.status import ModelStatus, ServerStatus, WorkerStatus
 from dragoman.storage.request import Fetched
 
 _CHECK_SECONDS = 0.25
+_LOADER_GRACE_SECONDS = 1.0
 _PR_SET_CHILD_SUBREAPER = 36
 
 logger = logging.getLogger("dragoman")
@@ -88,6 +89,7 @@ class Supervisor:
         self._listener = bind(settings.host, settings.port, "--port")
         self._grpc_hold = bind(settings.host, settings.grpc_port, "--grpc-port", reuse_port=True)
         self._management = bind(settings.host, settings.management_port, "--management-port")
+        distinct({"--port": self._listener, "--grpc-port": self._grpc_hold, "--management-port": self._management})
         self._reports, reports = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._worker_reports = reports
         self._lifeline, self._lifeline_end = os.pipe()
@@ -160,7 +162,7 @@ class Supervisor:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
             self._crew.kill()
-            self._loader.close()
+            await self._loader.stop(_LOADER_GRACE_SECONDS)
             await management.drain(0, 1)
 
     # --- bringing models ---
@@ -327,6 +329,7 @@ class Supervisor:
         if self.status.draining:
             logger.warning("second signal: ending at once")
             self._crew.kill()
+            self._loader.kill()
             if not self._ended.done():
                 self._ended.set_result(1)
             return
@@ -339,6 +342,7 @@ class Supervisor:
         self._listener.close()
         self._loader.send(CloseSockets())
         await self._crew.drain(self._settings.drain_seconds + self._timeout + 5)
+        await self._loader.stop(_LOADER_GRACE_SECONDS)  # not waited for where it is at a model: that may take minutes
         if not self._ended.done():
             self._ended.set_result(0)
 
