@@ -16,5 +16,5 @@ def test_one_port_under_two_flags_is_refused_with_both() -> None:
 
 
 def test_a_host_that_is_not_here_is_mended_by_another_host() -> None:
-    with pytest.raises(AddressInUse, match="192.0.2.1:0 is not an address of this machine: choose another with --host"):
+    with pytest.raises(AddressInUse, match=r"192\.0\.2\.1:0 is not an address of this machine: choose another with --host"):
         bind("192.0.2.1", 0, "--port")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import sys
 from asyncio.subprocess import PIPE
@@ -53,7 +54,7 @@ async def fetch_in_child(request: Request, on_event: OnEvent) -> Fetched:
     finally:
         if child.returncode is None:
             with contextlib.suppress(ProcessLookupError):
-                child.kill()
+                os.kill(child.pid, signal.SIGKILL)  # child.kill() reaps one that has just ended, from under the loop that waits for it
         await child.wait()
         words.cancel()
         child.stdin.close()
