@@ -444,7 +444,7 @@ def test_arguments_go_to_the_method(tmp_path: Path) -> None:
         (pickle.dumps(LinearRegression())[:40], r"could not be loaded"),
         (b"\x80\x04not a pickle", r"could not be loaded"),
         (b"nonsense", r"could not be loaded"),
-        (b"", r"could not be loaded"),
+        (b"", r"could not be loaded: the file ends too soon"),
         (b"\x80\x04\x8c\x0csklearn.gone\x94\x8c\x01A\x94\x93\x94.", r"names sklearn\.gone, which scikit-learn 1\.\S+ does not have"),
     ],
 )

@@ -57,6 +57,8 @@ def guarded(name: str) -> Iterator[Heard]:
         raise
     except ModuleNotFoundError as error:
         raise missing(error, name) from error
+    except EOFError as error:
+        raise ModelLoadFailed(f"{name} could not be loaded: the file ends too soon ({one_line(error)}): copy or save it again") from error
     except Exception as error:  # the model's own code may raise anything
         raise ModelLoadFailed(f"{name} could not be loaded: {one_line(error)}") from error
 
