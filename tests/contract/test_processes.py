@@ -232,6 +232,13 @@ def test_a_wrong_digest_is_refused_before_anything_is_loaded(tmp_path: Path) -> 
     assert "sha256:0000" in done.stderr
 
 
+def test_a_termination_log_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    target = manifest(tmp_path, "gone", tmp_path / "gone.joblib")
+    done = run(tmp_path, "serve", target, *_any_ports(), "--termination-log", tmp_path / "no" / "log", "--log-format", "text")
+    assert done.returncode == 11
+    assert f"could not be written to {tmp_path / 'no' / 'log'}: No such file or directory" in done.stderr
+
+
 def test_a_taken_port_is_named_with_the_flag_that_mends_it(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

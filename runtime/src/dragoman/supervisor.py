@@ -351,8 +351,12 @@ class Supervisor:
         if self._ended.done():
             return
         if self._settings.termination_log:
-            with contextlib.suppress(OSError):
+            try:
                 Path(self._settings.termination_log).write_text(json.dumps({"reason": error.reason, "message": error.message}), "utf-8")
+            except OSError as problem:
+                logger.warning(
+                    "the reason could not be written to %s: %s; --termination-log", self._settings.termination_log, problem.strerror
+                )
         self._crew.draining = True
         self._ended.set_result(error.exit_code)
 
