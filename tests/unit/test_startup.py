@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dragoman.errors import InvalidSpec
+from dragoman.errors import InvalidSpec, ModelNotFound
 from dragoman.startup import manifests_of, name_of
 
 
@@ -32,7 +32,7 @@ def test_two_models_of_one_name_are_refused_with_both_named(tmp_path: Path) -> N
 
 
 def test_a_missing_target_says_what_could_be_meant() -> None:
-    with pytest.raises(InvalidSpec, match=r"models/iris: no such file or folder; to serve from object storage, write the whole URI"):
+    with pytest.raises(ModelNotFound, match=r"models/iris: no such file or folder; to serve from object storage, write the whole URI"):
         manifests_of(["models/iris"])
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dragoman import manifest
-from dragoman.errors import InvalidSpec
+from dragoman.errors import InvalidSpec, ModelNotFound
 from dragoman.manifest import ModelDeployment
 from dragoman.status import ServerStatus
 
@@ -16,7 +16,7 @@ _TERMINATION_LOG = Path("/dev/termination-log")
 
 
 def manifests_of(targets: Sequence[str]) -> list[ModelDeployment]:
-    """What the targets name: manifests, folders of manifests, model files, folders or URIs. Raises `InvalidSpec`."""
+    """What the targets name: manifests, folders of manifests, model files, folders or URIs. Raises `InvalidSpec`, `ModelNotFound`."""
     found: dict[str, tuple[str, ModelDeployment]] = {}
     for target in targets:
         for one in _of_target(target):
@@ -35,7 +35,7 @@ def _of_target(target: str) -> list[ModelDeployment]:
         return [manifest.from_uri(target, name_of(target))]
     path = Path(target)
     if not path.exists():
-        raise InvalidSpec(f"{target}: no such file or folder; to serve from object storage, write the whole URI: s3://bucket/path")
+        raise ModelNotFound(f"{target}: no such file or folder; to serve from object storage, write the whole URI: s3://bucket/path")
     if manifest.manifests_in(path) if path.is_dir() else manifest.is_manifest(path):
         return manifest.load(path)
     absolute = str(path.resolve()) + ("/" if path.is_dir() else "")
