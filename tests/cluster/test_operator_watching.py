@@ -35,7 +35,12 @@ def test_watches_that_hang_silently_delay_a_change_and_do_not_lose_it(models: Mo
     with (
         proxied(models.cluster, tmp_path / "kubeconfig") as proxy,
         operator(
-            models.cluster, models.namespace, tmp_path / "log", settings={"AUDIT_SECONDS": "20"}, kubeconfig=tmp_path / "kubeconfig"
+            models.cluster,
+            models.namespace,
+            tmp_path / "log",
+            # a lease that outlives the silence: losing it would end the operator, which nobody restarts here
+            settings={"AUDIT_SECONDS": "20", "LEASE_SECONDS": "90"},
+            kubeconfig=tmp_path / "kubeconfig",
         ) as running,
     ):
         models.apply("iris", SPEC)
