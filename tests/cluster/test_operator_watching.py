@@ -47,7 +47,7 @@ def test_watches_that_hang_silently_delay_a_change_and_do_not_lose_it(models: Mo
         models.await_pods("iris", 2)
         assert proxy.hang() > 5, "watches and requests"
         models.apply("iris", SPEC | {"scale": {"replicas": 3}})
-        models.await_pods("iris", 3, 60)
+        models.await_pods("iris", 3, 240)  # audits find what the watches missed; how soon is measured, not asserted
         assert running.running
 
 
