@@ -24,7 +24,6 @@ ARCHIVES = CACHE / "cluster" / "images"
 BASE_IMAGE = "localhost/base:bookworm"
 PAUSE_IMAGE = "localhost/pause:1"
 SUITE = "bookworm"  # its python3 is 3.11, the version that the wheels are locked for
-MIRROR = "http://deb.debian.org/debian"  # another: DRAGOMAN_DEBIAN_MIRROR
 PACKAGES = ("python3", "python3-venv", "ca-certificates", "netbase", "tzdata")  # what the public python:3.11-slim has, pip included
 LEFT_OUT = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/man", "usr/share/locale")
 
@@ -48,8 +47,8 @@ def base_archive() -> Path:
         if missing:
             with tempfile.TemporaryDirectory(prefix="dragoman-base-") as folder:
                 root = Path(folder) / "root"
-                mirror = os.environ.get("DRAGOMAN_DEBIAN_MIRROR", MIRROR)
-                _run("nice", debian("debootstrap"), "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, root, mirror)
+                mirror = [found] if (found := os.environ.get("DRAGOMAN_DEBIAN_MIRROR")) else []  # else debootstrap's own
+                _run("nice", debian("debootstrap"), "--variant=minbase", f"--include={','.join(PACKAGES)}", SUITE, root, *mirror)
                 for name in LEFT_OUT:
                     shutil.rmtree(root / name, ignore_errors=True)
                     (root / name).mkdir(parents=True)
