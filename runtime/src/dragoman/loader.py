@@ -236,9 +236,7 @@ def _in_child(work: Callable[[], Examined], limit: float | None = CANARY_SECONDS
     if pid == 0:
         code = 1
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            leave_parent()
             os.close(read)
             with os.fdopen(write, "wb") as out:
                 out.write(msgspec.json.encode(examine_safely(work)))
