@@ -58,7 +58,7 @@ def run(boot: Boot, channel: socket.socket, sockets: Sockets, heartbeats: Heartb
     signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     set_threads(boot.settings.workers)
-    gc.disable()  # collecting again and again while importing and loading is a tenth of the start; once before the fork is enough
+    gc.disable()  # collecting again and again while importing and loading is a tenth of the start; `loading` does where it pays
     warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)  # the canary proves it
     loader = Loader(boot, LineChannel(channel), sockets, heartbeats, (wakeup, woken))
     _import_ahead(boot)
@@ -183,7 +183,6 @@ class Loader:
 
     def _spawn(self, spawn: Spawn) -> None:
         if not self._frozen:
-            gc.collect()
             gc.freeze()  # the collector must not touch, and so copy, what the workers share
             self._frozen = True
         pid = os.fork() if self._boot.settings.fork else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 from pathlib import Path
 
 import msgspec
@@ -17,6 +18,7 @@ from dragoman.registry import ModelView, Outcome
 from dragoman.settings import Settings
 from dragoman.signature import Signature
 
+_LEAVES_MUCH = 16 * 1024 * 1024  # bytes of a model; looking through all objects for what a smaller one leaves is a tenth of the start
 
 def forks(load: Load, manifest: ModelDeployment) -> bool:
     """Whether the format may be loaded once and shared by forked workers. Raises `UnsupportedFormat`."""
@@ -26,8 +28,9 @@ def forks(load: Load, manifest: ModelDeployment) -> bool:
 def load_model(load: Load, manifest: ModelDeployment, settings: Settings) -> LoadedModel:
     """The model; the formats see to it that a fork does it no harm (no library starts its threads while loading)."""
     model = manifest.spec.model
+    files = _files(load)
     loaded = formats.load(
-        _files(load),
+        files,
         model.format,
         policy=settings.code_formats,
         pinned=model.digest is not None,
@@ -35,12 +38,14 @@ def load_model(load: Load, manifest: ModelDeployment, settings: Settings) -> Loa
         outputs=(model.outputs.target, model.outputs.classes),
         settings=formats.Settings(threads=cgroup.threads_per_worker(settings.workers)),
     )
-    return_memory()
+    if sum(path.stat().st_size for path in files.listing().values()) >= _LEAVES_MUCH:
+        return_memory()
     return loaded
 
 
 def return_memory() -> None:
     """Give back to the system what unpickling took and left: as much again as the model itself, seen with a forest of 500 MB."""
+    gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's; other C libraries give back by themselves
     if trim is not None:
         trim(0)
