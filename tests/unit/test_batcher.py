@@ -65,6 +65,21 @@ def test_calls_of_one_turn_are_one_predict_and_each_gets_its_own_rows() -> None:
     assert [a.outputs["predict"].tolist() for a in (first, second, third)] == [[2], [4, 6], [8]]
 
 
+def test_a_call_that_is_alone_is_answered_at_once_unless_others_wait() -> None:
+    async def submit() -> tuple[bool, bool]:
+        first = made.submit(Call(rows(1)), FAR, alone=True)
+        behind = made.submit(Call(rows(2)), FAR)
+        last = made.submit(Call(rows(3)), FAR, alone=True)
+        seen = first.done(), last.done()
+        await asyncio.gather(behind, last)
+        return seen
+
+    predictor = Recording()
+    made = batcher(predictor)
+    assert asyncio.run(submit()) == (True, False)
+    assert [count for count, _ in predictor.calls] == [1, 2]
+
+
 def test_a_batch_computes_the_union_of_outputs_and_deals_each_what_it_wants() -> None:
     predictor = Recording()
     labels, both = answers(batcher(predictor), Call(rows(1)), Call(rows(2), outputs=("predict_proba", "predict")))

@@ -1,8 +1,8 @@
 """Batching without timers: requests that are decoded in one turn of the event loop are predicted together.
 
-The first request of a turn asks the loop to flush at its next turn (`call_soon`), so one request alone never waits. A predict that is
-fast, by its own moving average, runs inline; a slow one runs in one thread, and requests gather behind it. Requests mix only where the
-model's rows are independent, and only with the same arguments.
+The first request of a turn asks the loop to flush at its next turn (`call_soon`), so one request alone never waits; one whose client is
+the only one does not even wait for the turn. A predict that is fast, by its own moving average, runs inline; a slow one runs in one
+thread, and requests gather behind it. Requests mix only where the model's rows are independent, and only with the same arguments.
 """
 
 from __future__ import annotations
@@ -53,14 +53,17 @@ class Batcher:
         self._unknown = INLINE_SECONDS  # of a number of rows not seen yet: to the thread with it
         self._thread: ThreadPoolExecutor | None = None
 
-    def submit(self, call: Call, deadline: float) -> asyncio.Future[Prediction]:
-        """The answer to come. Cancelling it drops the call if its predict has not begun."""
+    def submit(self, call: Call, deadline: float, alone: bool = False) -> asyncio.Future[Prediction]:
+        """The answer to come. Cancelling it drops the call if its predict has not begun. `alone`: no other can come in this turn."""
         loop = asyncio.get_running_loop()
         waiting = _Waiting(call, loop.create_future(), deadline)
         self._waiting.append(waiting)
         if not self._scheduled:
             self._scheduled = True
-            loop.call_soon(self._flush)
+            if alone:
+                self._flush()
+            else:
+                loop.call_soon(self._flush)
         return waiting.answer
 
     def expect(self, seconds: float) -> None:

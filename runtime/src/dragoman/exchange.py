@@ -11,7 +11,7 @@ import logging
 import os
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dragoman.admission import Admission
@@ -34,6 +34,7 @@ class Worker:
 
     def __init__(self, admission: Admission, metrics: Metrics, access_log: bool = False) -> None:
         self.admission, self.metrics, self.access_log = admission, metrics, access_log
+        self.only_client: Callable[[], bool] = lambda: False  # whether one HTTP connection is open, and no more
         self._durations: dict[tuple[str, str, int], Any] = {}
         self._rejected = metrics.requests_rejected
 
@@ -77,7 +78,7 @@ class PredictExchange:
             arriving = BODY_ARRIVING in scope
             request.body = await read_body(receive, request.headers, self._limit, deadline, worker.admission, arriving=arriving)
             call = self._predict.decode(request)
-            reply = self._predict.encode(request, call, await model.predict(call, deadline))
+            reply = self._predict.encode(request, call, await model.predict(call, deadline, worker.only_client()))
         except CallError as error:
             worker.note(error, request, entered=entered)
             reply = self._dialect.error(error, request)

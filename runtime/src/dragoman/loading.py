@@ -20,6 +20,7 @@ from dragoman.signature import Signature
 
 _LEAVES_MUCH = 16 * 1024 * 1024  # bytes of a model; looking through all objects for what a smaller one leaves is a tenth of the start
 
+
 def forks(load: Load, manifest: ModelDeployment) -> bool:
     """Whether the format may be loaded once and shared by forked workers. Raises `UnsupportedFormat`."""
     return formats.detect(_files(load), manifest.spec.model.format).forks

@@ -117,8 +117,8 @@ class ServedModel(ModelView):
                 observe=observe,
             )
 
-    async def predict(self, call: Call, deadline: float) -> Prediction:
-        """The model's answer. Raises a `CallError`; cancelling it drops the call while it waits."""
+    async def predict(self, call: Call, deadline: float, alone: bool = False) -> Prediction:
+        """The model's answer. Raises a `CallError`; cancelling it drops the call while it waits. `alone`: see `Batcher.submit`."""
         if self._batcher is None:
             raise NotReady(f"model {self.name!r} is not ready: {self.reason or self.state}")
         for name in call.outputs:
@@ -128,8 +128,9 @@ class ServedModel(ModelView):
             call.table = self._check(call.table)
         if call.table.rows == 0:
             return Prediction({name: self._outputs[name] for name in call.outputs}, 0)
-        answer = self._batcher.submit(call, deadline)
-        self._watch(deadline, answer)
+        answer = self._batcher.submit(call, deadline, alone)
+        if not answer.done():
+            self._watch(deadline, answer)
         return await answer
 
     def close(self) -> None:

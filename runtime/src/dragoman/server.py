@@ -52,6 +52,9 @@ class HttpServer:
         await self._server.startup(sockets=[self._socket])
         self._ticking = asyncio.create_task(self._tick())
 
+    def only_client(self) -> bool:
+        return len(self._server.server_state.connections) == 1
+
     async def drain(self, grace_seconds: float, timeout_seconds: float) -> None:
         """Stop without losing a request; at most `grace_seconds` + `timeout_seconds`."""
         self.close_after_reply()

@@ -78,6 +78,7 @@ async def _serve(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeat
     worker = Worker(admission, own, boot.settings.access_log)
     settings = boot.settings
     http = HttpServer(build_app(models, worker), sockets.listener, settings.head_seconds, settings.keep_alive_seconds)
+    worker.only_client = http.only_client
     servers = [http, *_grpc(models, worker, sockets)]
     for outcome in outcomes.values():
         _warm_up(outcome)
