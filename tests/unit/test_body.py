@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import bz2
 import gzip
 import zlib
 from collections.abc import Callable, MutableMapping
@@ -10,6 +11,7 @@ import pytest
 
 from dragoman.admission import Admission
 from dragoman.body import BodyLimit, ClientLeft, read_body
+from dragoman.dialects.dialect import ENCODINGS
 from dragoman.errors import BadRequest, CallError, TooLarge, UnsupportedMediaType
 from dragoman.heartbeat import Heartbeats
 
@@ -30,7 +32,9 @@ def read(*parts: bytes, leaves: bool = False, **headers: Any) -> bytes:
         return messages.pop(0)
 
     async def reading() -> bytes:
-        return await read_body(receive, {k.replace("_", "-"): str(v) for k, v in headers.items()}, BodyLimit(_LIMIT), 1e12, admission)
+        return await read_body(
+            receive, {k.replace("_", "-"): str(v) for k, v in headers.items()}, BodyLimit(_LIMIT), 1e12, admission, ENCODINGS | {"bz2"}
+        )
 
     try:
         return asyncio.run(reading())
@@ -39,7 +43,8 @@ def read(*parts: bytes, leaves: bool = False, **headers: Any) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress), ("identity", bytes), ("GZIP", gzip.compress)]
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("bz2", bz2.compress), ("identity", bytes), ("GZIP", gzip.compress)],
 )
 def test_a_body_is_the_same_however_it_is_packed_and_cut(encoding: str, pack: Callable[[bytes], bytes]) -> None:
     packed = pack(b"rows of a table")
@@ -59,6 +64,9 @@ def test_a_gzip_body_may_have_several_members() -> None:
         (lambda: (b"",), {"content_length": "1001"}, TooLarge, "larger than 1000 bytes"),
         (lambda: (gzip.compress(b"0" * 100_000),), {"content_encoding": "gzip"}, TooLarge, "when decompressed"),
         (lambda: (zlib.compress(b"0" * 100_000),), {"content_encoding": "deflate"}, TooLarge, "when decompressed"),
+        (lambda: (bz2.compress(b"0" * 100_000),), {"content_encoding": "bz2"}, TooLarge, "when decompressed"),
+        (lambda: (b"BZh9 is not it",), {"content_encoding": "bz2"}, BadRequest, "not valid bzip2"),
+        (lambda: (bz2.compress(b"rows")[:-4],), {"content_encoding": "bz2"}, BadRequest, "cut short"),
         (lambda: (gzip.compress(b"rows")[:-6],), {"content_encoding": "gzip"}, BadRequest, "cut short"),
         (lambda: (b"rows",), {"content_encoding": "gzip"}, BadRequest, "not valid gzip"),
         (lambda: (b"rows",), {"content_encoding": "br"}, UnsupportedMediaType, "gzip or deflate"),

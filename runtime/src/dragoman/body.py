@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import bz2
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from dragoman.admission import Admission
 from dragoman.asgi import Receive
-from dragoman.errors import BadRequest, RequestTimeout, TooLarge, UnsupportedMediaType
+from dragoman.dialects.dialect import ENCODINGS
+from dragoman.errors import BadRequest, RequestTimeout, TooLarge, UnsupportedEncoding
 
 
 class ClientLeft(Exception):
@@ -26,12 +29,19 @@ class BodyLimit:
 
 
 async def read_body(
-    receive: Receive, headers: Mapping[str, str], limit: BodyLimit, deadline: float, admission: Admission, *, arriving: bool = True
+    receive: Receive,
+    headers: Mapping[str, str],
+    limit: BodyLimit,
+    deadline: float,
+    admission: Admission,
+    encodings: Collection[str] = ENCODINGS,
+    *,
+    arriving: bool = True,
 ) -> bytes:
     """The whole body, decompressed. `deadline` in `time.monotonic()` seconds. Not `arriving`: it is here whole, which spares the timer."""
     encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in _DECODERS:
-        raise UnsupportedMediaType(f"content-encoding {encoding!r} is not supported: send {' or '.join(_DECODERS)}")
+    if encoding not in encodings:
+        raise UnsupportedEncoding(encoding, [known for known in _DECODERS if known in encodings])
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit.bytes:
         raise _too_large(limit, f"{int(declared)} bytes were announced")
@@ -83,22 +93,30 @@ def _inflate(body: bytes, limit: BodyLimit) -> bytes:
     return _decompressed(body, limit, "deflate", zlib.MAX_WBITS)  # RFC 9110: deflate means the zlib format
 
 
+def _bunzip(body: bytes, limit: BodyLimit) -> bytes:
+    return _members(body, limit, "bzip2", bz2.BZ2Decompressor)
+
+
 def _decompressed(body: bytes, limit: BodyLimit, name: str, wbits: int) -> bytes:
+    return _members(body, limit, name, lambda: zlib.decompressobj(wbits))
+
+
+def _members(body: bytes, limit: BodyLimit, name: str, begin: Callable[[], Any]) -> bytes:
     """Of one or several members, never giving more than `limit`."""
     out: list[bytes] = []
     size = at = members = 0
     view = memoryview(body)
-    decoder = zlib.decompressobj(wbits)
+    decoder = begin()
     while at < len(body):
         if decoder.eof:
             members += 1
             if members == _GZIP_MEMBERS:
                 raise BadRequest(f"the {name} body has more than {_GZIP_MEMBERS} members")
-            decoder = zlib.decompressobj(wbits)
+            decoder = begin()
         piece = view[at : at + _GZIP_PIECE_BYTES]  # what follows a member is copied by zlib: not the whole body each time
         try:
             out.append(decoder.decompress(piece, limit.bytes - size + 1))
-        except zlib.error as error:
+        except (zlib.error, OSError) as error:  # bz2 raises OSError
             raise BadRequest(f"the body is not valid {name}: {error}") from None
         size += len(out[-1])
         if size > limit.bytes:
@@ -118,4 +136,9 @@ def _too_large(limit: BodyLimit, why: str) -> TooLarge:
 _CLOSE = (("connection", "close"),)
 _GZIP_MEMBERS = 4096  # `bgzip` makes one of every 64 KiB
 _GZIP_PIECE_BYTES = 64 * 1024
-_DECODERS: dict[str, Callable[[bytes, BodyLimit], bytes]] = {"identity": lambda body, limit: body, "gzip": _gunzip, "deflate": _inflate}
+_DECODERS: dict[str, Callable[[bytes, BodyLimit], bytes]] = {
+    "identity": lambda body, limit: body,
+    "gzip": _gunzip,
+    "deflate": _inflate,
+    "bz2": _bunzip,
+}

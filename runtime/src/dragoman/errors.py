@@ -6,6 +6,7 @@ A `ServeError` ends (or prevents) serving a model: it carries a reason from the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 
@@ -78,6 +79,14 @@ class TooLarge(CallError):
 class UnsupportedMediaType(CallError):
     status = 415
     reason = "UnsupportedMediaType"
+
+
+class UnsupportedEncoding(UnsupportedMediaType):
+    """`encoding`: what the request's Content-Encoding names, in lower case."""
+
+    def __init__(self, encoding: str, supported: Sequence[str]) -> None:
+        super().__init__(f"content-encoding {encoding!r} is not supported: send {' or '.join(supported)}")
+        self.encoding = encoding
 
 
 class Overloaded(CallError):

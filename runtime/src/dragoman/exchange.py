@@ -66,17 +66,19 @@ class PredictExchange:
         self._limit = BodyLimit(model.limits.max_request_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.monotonic()
         scope[TASK] = asyncio.current_task()
         request = request_of(scope)
+        started = request.started
         worker, model = self._worker, self._model
         deadline = started + model.limits.timeout_seconds
         entered = False
         try:
             worker.admission.enter()
             entered = True
-            arriving = BODY_ARRIVING in scope
-            request.body = await read_body(receive, request.headers, self._limit, deadline, worker.admission, arriving=arriving)
+            arriving, encodings = BODY_ARRIVING in scope, self._predict.encodings
+            request.body = await read_body(receive, request.headers, self._limit, deadline, worker.admission, encodings, arriving=arriving)
+            if self._predict.look_up is not None:
+                request.found = await self._predict.look_up(request)
             call = self._predict.decode(request)
             reply = self._predict.encode(request, call, await model.predict(call, deadline, worker.only_client()))
         except CallError as error:
@@ -105,8 +107,8 @@ class AnswerExchange:
         self._dialect, self._answer, self._worker = dialect, answer, worker
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.monotonic()
         request = request_of(scope)
+        started = request.started
         deadline = started + _ANSWER_SECONDS
         try:
             if request.method == "POST":
@@ -125,7 +127,9 @@ class AnswerExchange:
 def request_of(scope: Scope) -> Request:
     """The request as a dialect sees it, its body still to be read."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-    return Request(scope["method"], scope["path"], headers, b"", scope["query_string"].decode("latin-1"), request_id(headers))
+    return Request(
+        scope["method"], scope["path"], headers, b"", scope["query_string"].decode("latin-1"), request_id(headers), time.monotonic()
+    )
 
 
 async def send_reply(send: Send, reply: Reply, identity: str) -> None:

@@ -15,6 +15,7 @@ import msgspec
 import yaml
 
 from dragoman.complaints import explained, shown, yaml_problem
+from dragoman.dialect_options import V1, V2, Dialects
 from dragoman.errors import InvalidSpec
 from dragoman.signature import Field
 from dragoman.storage.uri import parse as parse_uri
@@ -55,26 +56,6 @@ class Model(_Spec, frozen=True):
     storage: Storage = Storage()
     inputs: tuple[Field, ...] = ()
     outputs: Outputs = Outputs()
-
-
-class V1(_Spec, frozen=True):
-    """Options of the Open Inference Protocol v1 dialect: none."""
-
-
-class V2(_Spec, frozen=True):
-    """Options of the Open Inference Protocol v2 dialect, REST and gRPC: none."""
-
-
-class Dialects(_Spec, frozen=True):
-    """The prediction APIs that are spoken; one left out is off."""
-
-    v1: V1 | None = None
-    v2: V2 | None = None
-
-    def enabled(self) -> dict[str, Any]:
-        """Options by dialect name, of those that are on."""
-        options = {name: getattr(self, name) for name in self.__struct_fields__}
-        return {name: option for name, option in options.items() if option is not None}
 
 
 class Batching(_Spec, frozen=True):
@@ -276,7 +257,8 @@ def _problems(manifest: ModelDeployment) -> Iterator[str]:
     yield from _model_problems(spec.model)
     dialects = ", ".join(f"{known}: {{}}" for known in Dialects.__struct_fields__)
     if not spec.serving.dialects.enabled():
-        yield f"spec.serving.dialects: at least one must be on; write one of {dialects}, or leave dialects out for all of these"
+        yield f"spec.serving.dialects: at least one must be on; write one of {dialects}, or leave dialects out for v1 and v2"
+    yield from (f"spec.serving.dialects.{problem}" for problem in spec.serving.dialects.problems())
     bounds = (
         ("spec.serving.workers", spec.serving.workers, 1 <= spec.serving.workers <= 64, "must be between 1 and 64"),
         ("spec.serving.batching.maxRows", batching.max_rows, batching.max_rows >= 1, "must be at least 1"),

@@ -7,7 +7,7 @@ to its clients. It never touches a model, a metric or a process.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ from dragoman.call import Call, Prediction
 from dragoman.errors import CallError, NotFound
 from dragoman.manifest import State
 from dragoman.signature import Signature
+
+ENCODINGS = frozenset({"identity", "gzip", "deflate"})
 
 
 class Model(Protocol):
@@ -47,6 +49,8 @@ class Request:
     body: bytes
     query: str = ""
     request_id: str = ""
+    started: float = 0.0  # time.monotonic() seconds when its headers had come
+    found: Any = None  # what `Predict.look_up` came back with
 
 
 @dataclass(slots=True)
@@ -67,11 +71,16 @@ class Predict:
     encode: Callable[[Request, Call, Prediction], Reply]
     method: str = "POST"
     media_types: frozenset[str] = frozenset()  # which of several dialects on one path; empty: any
+    encodings: frozenset[str] = ENCODINGS  # that the body may have: its Content-Encoding
+    look_up: Callable[[Request], Awaitable[Any]] | None = None  # before decode, which has it as `request.found`; may raise a `CallError`
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A path that the dialect answers by itself: metadata, health. `reply` may raise a `CallError`."""
+    """A path that the dialect answers by itself: metadata, health.
+
+    In the path `{name}` stands for any one part. `reply` may raise a `CallError`.
+    """
 
     path: str
     reply: Callable[[Request], Reply]
