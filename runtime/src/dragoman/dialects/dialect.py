@@ -51,6 +51,7 @@ class Request:
     request_id: str = ""
     started: float = 0.0  # time.monotonic() seconds when its headers had come
     found: Any = None  # what `Predict.look_up` came back with
+    warm: bool = True  # whether this process had the model in memory when the request came; False: it was brought for it
 
 
 @dataclass(slots=True)
