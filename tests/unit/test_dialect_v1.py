@@ -196,14 +196,14 @@ def test_a_path_that_is_not_there_says_what_is(path: str, message: str) -> None:
 
 @pytest.mark.parametrize("model", [IRIS, PENGUINS, ServedAs("plain", signature=Signature((Field("f0"), Field("f1")), named=False))])
 def test_the_curl_example_predicts(model: ServedAs) -> None:
-    words = shlex.split(V1().example(model, "http://127.0.0.1:8080"))
+    words = shlex.split(V1().example(model, msgspec.Struct(), "http://127.0.0.1:8080"))
     assert words[:3] == ["curl", "-s", f"http://127.0.0.1:8080/v1/models/{model.name}:predict"]
     assert Checker(model.signature)(decoded(words[-1].encode(), model).table).rows == 1
 
 
 def test_a_quote_in_a_name_survives_the_shell() -> None:
     model = ServedAs("m", signature=Signature((Field("it's", "string"),), (Output("predict"),)))
-    words = shlex.split(V1().example(model, "http://127.0.0.1:8080"))
+    words = shlex.split(V1().example(model, msgspec.Struct(), "http://127.0.0.1:8080"))
     assert json.loads(words[-1]) == {"instances": [{"it's": "text"}]}
 
 

@@ -364,6 +364,6 @@ def test_a_path_that_is_not_there_says_what_is(path: str, message: str) -> None:
 
 @pytest.mark.parametrize("model", [IRIS, PENGUINS, ServedAs("plain", signature=Signature((Field("f0"), Field("f1")), named=False))])
 def test_the_curl_example_predicts(model: ServedAs) -> None:
-    words = shlex.split(V2().example(model, "http://127.0.0.1:8080"))
+    words = shlex.split(V2().example(model, msgspec.Struct(), "http://127.0.0.1:8080"))
     assert words[2] == f"http://127.0.0.1:8080/v2/models/{model.name}/infer"
     assert Checker(model.signature)(decoded(post(words[-1].encode()), model).table).rows == 1

@@ -390,7 +390,7 @@ def test_every_error_has_a_grpc_status(kind: type[CallError]) -> None:
 
 @pytest.mark.parametrize("model", [IRIS, PENGUINS])
 def test_the_grpcurl_example_predicts(model: ServedAs) -> None:
-    words = shlex.split(V2Grpc().example(model, "http://127.0.0.1:9000"))
+    words = shlex.split(V2Grpc().example(model, msgspec.Struct(), "http://127.0.0.1:9000"))
     assert words[:3] == ["grpcurl", "-plaintext", "-d"]
     assert words[4:] == ["127.0.0.1:9000", f"{SERVICE}/ModelInfer"]
     request = json_format.ParseDict(json.loads(words[3]), pb.ModelInferRequest())

@@ -73,7 +73,8 @@ def examples(manifest: ModelDeployment, load: Load, examined: Examined) -> list[
     """A curl command for each enabled dialect; `{url}` stands for the server's address."""
     outcome = Outcome(manifest, "Loaded", digest=load.digest, format=examined.format, signature=signature_of(examined))
     model = ModelView(outcome)
-    return [DIALECTS[name].example(model, "{url}") for name in manifest.spec.serving.dialects.enabled() if name in DIALECTS]
+    enabled = manifest.spec.serving.dialects.enabled()
+    return [DIALECTS[name].example(model, options, "{url}") for name, options in enabled.items() if name in DIALECTS]
 
 
 def _files(load: Load) -> ModelFiles:

@@ -137,8 +137,8 @@ class Dialect(Protocol):
     def error(self, error: CallError, request: Request) -> Reply:
         """An error in this API's own shape."""
 
-    def example(self, model: Model, base_url: str) -> str:
-        """A curl command that predicts the signature's example row, ready to be pasted."""
+    def example(self, model: Model, options: msgspec.Struct, base_url: str) -> str:
+        """A curl command that predicts the signature's example row, ready to be pasted; `options` are those of its manifest."""
 
 
 def error_reply(error: CallError) -> Reply:

@@ -35,7 +35,7 @@ class V1:
     def error(self, error: CallError, request: Request) -> Reply:
         return error_reply(error)
 
-    def example(self, model: Model, base_url: str) -> str:
+    def example(self, model: Model, options: msgspec.Struct, base_url: str) -> str:
         return curl(f"{base_url}{_path(model)}:predict", _example_request(model))
 
 

@@ -49,7 +49,7 @@ class V2:
     def error(self, error: CallError, request: Request) -> Reply:
         return error_reply(error)
 
-    def example(self, model: Model, base_url: str) -> str:
+    def example(self, model: Model, options: msgspec.Struct, base_url: str) -> str:
         return curl(f"{base_url}/v2/models/{model.name}/infer", example_request(model))
 
 

@@ -93,7 +93,7 @@ class V2Grpc:
         """As v2 over REST has it; over gRPC an error is its status and its message."""
         return error_reply(error)
 
-    def example(self, model: Model, base_url: str) -> str:
+    def example(self, model: Model, options: msgspec.Struct, base_url: str) -> str:
         """A grpcurl command; the server's reflection tells it the messages. `base_url` is host:port, with or without a scheme."""
         request = pb.ModelInferRequest(model_name=model.name)
         for tensor in example_tensors(model.signature):
