@@ -6,7 +6,7 @@ when something is out of the ordinary. A condition's time moves only when its st
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,12 @@ from dragoman_operator.spec import ModelDeployment
 
 _BYTES_STEP = 10  # per cent: bytes are written to status when they have come so much further
 
-_PATHS = {"v1": "/v1/models/{name}:predict", "v2": "/v2/models/{name}/infer"}  # where a dialect takes predictions; else at the root
+# Where a dialect takes predictions, of a model's name and the dialect's options; else at the root.
+_PATHS: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
+    "v1": lambda name, options: f"/v1/models/{name}:predict",
+    "v2": lambda name, options: f"/v2/models/{name}/infer",
+    "certifai": lambda name, options: "/" + str(options.get("route") or f"{name}/predict").strip("/"),
+}
 _REASONS = {"Pending": Reason.WAITING_FOR_PODS, "Fetching": Reason.FETCHING, "Loading": Reason.LOADING, "Loaded": Reason.ROLLING_OUT}
 _STEPS = {"Pending": "waiting for a pod to start", "Fetching": "fetching the model", "Loading": "loading the model"}
 
@@ -208,7 +213,10 @@ def _failed(failure: Failure, before: Mapping[str, Any], now: str) -> Object:
 
 
 def _endpoints(md: ModelDeployment, url: str) -> list[Object]:
-    found = [{"dialect": name, "url": url + _PATHS.get(name, "/").format(name=md.name)} for name in sorted(md.serving.dialects)]
+    dialects = sorted(md.serving.dialects.items())
+    found = [
+        {"dialect": name, "url": url + (_PATHS[name](md.name, options or {}) if name in _PATHS else "/")} for name, options in dialects
+    ]
     if "v2" in md.serving.dialects:
         found.append({"dialect": "v2-grpc", "url": f"grpc://{md.name}.{md.namespace}.svc:{GRPC_PORT}"})
     return found

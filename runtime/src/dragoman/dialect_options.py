@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -24,11 +26,28 @@ class V2(Options, frozen=True):
     """Options of the Open Inference Protocol v2 dialect, REST and gRPC: none."""
 
 
+class Certifai(Options, frozen=True):
+    """Options of Certifai's predict API."""
+
+    route: str | None = None  # the path that predicts, below the root: "bank_marketing/predict"; None: the model's name and "/predict"
+    scores: Literal["none", "positive", "all"] | None = None  # None: all, of a classifier that has probabilities
+    threshold: float | None = None  # with `positive`: the least score of the positive class; None: 0.5
+
+    def problems(self) -> Iterator[str]:
+        if self.route is not None and not re.fullmatch(r"/?[A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*", self.route):
+            yield f"route: must be a path of letters, digits, -, _, . and ~, such as bank_marketing/predict, got {self.route!r}"
+        if self.threshold is not None and self.scores != "positive":
+            yield "threshold: belongs to scores: positive, and scores is another; set it, or leave threshold out"
+        if self.threshold is not None and not math.isfinite(self.threshold):
+            yield f"threshold: must be a finite number, got {self.threshold}"
+
+
 class Dialects(Options, frozen=True):
     """The prediction APIs that are spoken; one left out is off."""
 
     v1: V1 | None = None
     v2: V2 | None = None
+    certifai: Certifai | None = None
 
     def enabled(self) -> dict[str, Any]:
         """Options by dialect name, of those that are on."""
