@@ -222,6 +222,10 @@ def _endpoints(md: ModelDeployment, url: str) -> list[Object]:
     return found
 
 
+def _path(md: ModelDeployment, dialect: str) -> str:
+    return _PATHS[dialect](md.name, md.serving.dialects[dialect] or {}) if dialect in _PATHS else "/"
+
+
 _Condition = tuple[str, str, Reason, str]  # type, status, reason, message
 
 

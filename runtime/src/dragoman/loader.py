@@ -154,6 +154,8 @@ class Loader:
         outcome = self._outcomes[load.model]
         loaded = loading.load_model(load, outcome.manifest, self._boot.settings)
         examined = _in_child(lambda: loading.examine(load, outcome.manifest, loaded))
+        if examined.reason:
+            raise serve_error(examined.reason, examined.message)
         outcome.predictor, outcome.signature = loaded.predictor, loading.signature_of(examined)
         return examined, False
 

@@ -53,16 +53,21 @@ def return_memory() -> None:
 
 
 def examine(load: Load, manifest: ModelDeployment, loaded: LoadedModel) -> Examined:
-    """What predicting with it shows. Only in a short-lived child."""
+    """What predicting with it shows. Only in a short-lived child. Raises a `ServeError` where an enabled dialect cannot serve the model."""
     probed = formats.probe(loaded)
     found = formats.detect(_files(load), manifest.spec.model.format)
-    return Examined(
+    examined = Examined(
         signature=msgspec.json.encode(probed.signature, enc_hook=_plain),
         format=found.format.name,
         rows_independent=loaded.predictor.rows_independent,
         versions=dict(loaded.versions),
         warnings=[*loaded.warnings, *probed.warnings],
     )
+    model, enabled = _view(manifest, load, examined), manifest.spec.serving.dialects.enabled()
+    for dialect in DIALECTS.values():
+        if dialect.option in enabled:
+            dialect.surface([(model, enabled[dialect.option])])
+    return examined
 
 
 def signature_of(examined: Examined) -> Signature:
@@ -71,10 +76,14 @@ def signature_of(examined: Examined) -> Signature:
 
 def examples(manifest: ModelDeployment, load: Load, examined: Examined) -> list[str]:
     """A curl command for each enabled dialect; `{url}` stands for the server's address."""
-    outcome = Outcome(manifest, "Loaded", digest=load.digest, format=examined.format, signature=signature_of(examined))
-    model = ModelView(outcome)
+    model = _view(manifest, load, examined)
     enabled = manifest.spec.serving.dialects.enabled()
     return [DIALECTS[name].example(model, options, "{url}") for name, options in enabled.items() if name in DIALECTS]
+
+
+def _view(manifest: ModelDeployment, load: Load, examined: Examined) -> ModelView:
+    outcome = Outcome(manifest, "Loaded", digest=load.digest, format=examined.format, signature=signature_of(examined))
+    return ModelView(outcome)
 
 
 def _files(load: Load) -> ModelFiles:
