@@ -31,6 +31,53 @@ def models(control_plane: Cluster) -> Iterator[Models]:
     control_plane.kubectl("delete", "namespace", name, "--wait=false")
 
 
+def test_watches_that_hang_silently_delay_a_change_and_do_not_lose_it(models: Models, tmp_path: Path) -> None:
+    with (
+        proxied(models.cluster, tmp_path / "kubeconfig") as proxy,
+        operator(
+            models.cluster,
+            models.namespace,
+            tmp_path / "log",
+            # a lease that outlives the silence: losing it would end the operator, which nobody restarts here
+            settings={"AUDIT_SECONDS": "20", "LEASE_SECONDS": "90"},
+            kubeconfig=tmp_path / "kubeconfig",
+        ) as running,
+    ):
+        models.apply("iris", SPEC)
+        models.await_pods("iris", 2)
+        for replicas in (3, 1):
+            assert proxy.hang() > 5, "watches and requests"
+            models.apply("iris", SPEC | {"scale": {"replicas": replicas}})
+            models.await_pods("iris", replicas, 60)
+        assert running.running
+
+
+def test_liveness_tells_of_a_watch_that_stays_dead(models: Models, tmp_path: Path) -> None:
+    with (
+        proxied(models.cluster, tmp_path / "kubeconfig") as proxy,
+        operator(
+            models.cluster,
+            models.namespace,
+            tmp_path / "log",
+            settings={"AUDIT_SECONDS": "1", "LEASE_SECONDS": "90"},
+            kubeconfig=tmp_path / "kubeconfig",
+        ) as running,
+    ):
+        models.apply("iris", SPEC)
+        models.await_pods("iris", 2)
+        alive = f"http://127.0.0.1:{running.port}/livez"
+        assert httpx.get(alive).status_code == 200
+        proxy.hang()
+        changes = itertools.count(1)
+
+        def dead() -> bool:
+            models.patch("md", "iris", {"metadata": {"annotations": {"changed": str(next(changes))}}})
+            return httpx.get(alive).status_code == 503
+
+        eventually(dead, 80)
+        assert "modeldeployments" in httpx.get(alive).text
+
+
 def test_it_waits_for_a_crd_that_is_installed_later(control_plane: Cluster, tmp_path: Path) -> None:
     control_plane.kubectl("create", "namespace", "early")
     control_plane.kubectl("delete", "crd", "modeldeployments.dragoman.dev", "--ignore-not-found")

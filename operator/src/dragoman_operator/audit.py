@@ -52,6 +52,8 @@ class Audit:
                     await self._compare(kind)
                 except KubeError as error:
                     logger.warning("the caches could not be compared: %s", error)
+                except Exception:  # liveness would tell only after minutes that nobody compares any more
+                    logger.exception("the caches could not be compared")
             self._finished = asyncio.get_running_loop().time()
 
     def fault(self) -> str | None:

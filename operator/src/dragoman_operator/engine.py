@@ -15,7 +15,7 @@ from dragoman_operator.errors import KubeError
 from dragoman_operator.kinds import MODEL_DEPLOYMENT, Kind
 from dragoman_operator.kube import Kube
 from dragoman_operator.metrics import Metrics
-from dragoman_operator.objects import Key, Object, meta
+from dragoman_operator.objects import Key, Object, asked_of, meta
 from dragoman_operator.probe import Prober
 from dragoman_operator.reconcile import Reconciler
 from dragoman_operator.settings import Settings
@@ -56,7 +56,7 @@ class Engine:
         owner = self._cache.drop(kind, key, meta(obj)["uid"]) if change == "DELETED" else self._cache.put(kind, obj)
         if owner is None:
             return  # known already
-        if before is not None and _asked(before) == _asked(obj):
+        if before is not None and asked_of(before) == asked_of(obj):
             self._queue.add(owner, Urgency.RESYNC, after=_ECHO_SECONDS)
         else:
             self._queue.add(owner, Urgency.CHANGE, after=0.0 if kind is MODEL_DEPLOYMENT else _GATHER_SECONDS)
@@ -120,11 +120,6 @@ class Engine:
 def now_text() -> str:
     """The time, as Kubernetes writes it."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def _asked(obj: Object) -> tuple[Any, ...]:
-    """What of a ModelDeployment its user has a say in: its generation changes with the spec."""
-    return tuple(meta(obj).get(name) for name in ("uid", "generation", "annotations", "deletionTimestamp"))
 
 
 def _readiness(obj: dict[str, Any]) -> str:

@@ -55,3 +55,8 @@ def canonical(value: Any) -> bytes:
 def digest(*values: Any) -> str:
     """The SHA-256 of values, in hex."""
     return hashlib.sha256(b"\n".join(canonical(value) for value in values)).hexdigest()
+
+
+def asked_of(obj: Object) -> tuple[Any, ...]:
+    """What of a ModelDeployment its user has a say in: its generation changes with the spec."""
+    return tuple(meta(obj).get(name) for name in ("uid", "generation", "annotations", "deletionTimestamp"))

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import aiohttp
 
@@ -31,6 +31,7 @@ class _Target:
     address: str
     ready: bool
     task: asyncio.Task[None] | None = None
+    became_ready: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Prober:
@@ -50,6 +51,8 @@ class Prober:
         for one, pod in running.items():
             target = self._targets.setdefault(one, _Target(key, pod["status"]["podIP"], is_ready(pod)))
             target.ready = is_ready(pod)
+            if target.ready:
+                target.became_ready.set()
             if target.task is None and not self._knows_enough(one, target):
                 target.task = asyncio.create_task(self._ask_until_known(one, target))
         if running:
@@ -87,8 +90,16 @@ class Prober:
                 self._reports[one] = report
                 self._on_news(target.key)
             if not self._knows_enough(one, target):
-                await asyncio.sleep(self._seconds * random.uniform(1.0, 1.3) * (1 + tries))
+                await self._pause(target, self._seconds * random.uniform(1.0, 1.3) * (1 + tries))
         target.task = None
+
+    async def _pause(self, target: _Target, seconds: float) -> None:
+        """Until the next poll, which is due at once when the pod becomes ready: then there is a digest to be told."""
+        if target.ready:
+            await asyncio.sleep(seconds)
+            return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(target.became_ready.wait(), seconds)
 
     async def _ask(self, address: str) -> Report | None:
         host = f"[{address}]" if ":" in address else address

@@ -16,7 +16,7 @@ from dragoman_operator.errors import KubeError, NotFound, Reason, Violation
 from dragoman_operator.kinds import DEPLOYMENT, EVENT, MODEL_DEPLOYMENT
 from dragoman_operator.kube import Kube, event
 from dragoman_operator.moves import Moves
-from dragoman_operator.objects import Key, Object, meta
+from dragoman_operator.objects import Key, Object, asked_of, meta
 from dragoman_operator.observe import World, observe
 from dragoman_operator.plan import Action, Verb, plan
 from dragoman_operator.probe import Prober
@@ -47,8 +47,8 @@ class Reconciler:
             return None
         md = read(obj)
         if isinstance(md, Violation):
-            await self._tell(obj, refusal(obj, md, self._now()), ())
-            return self._settings.resync_seconds
+            current = await self._tell(obj, refusal(obj, md, self._now()), ())
+            return self._settings.resync_seconds if current else 0.0
         world = observe(self._cache, key)
         self._prober.watch(key, world.pods)
         revision, actions, outcome = await self._bring_about(md, obj, world)
@@ -62,8 +62,8 @@ class Reconciler:
         found = status(md, seen, obj.get("status") or {}, self._now())
         self._moves.note(key, moving=_moved(md, revision) and not _is_ready(found))
         done = actions if outcome.violation is None else ()
-        await self._tell(obj, found, _corrections(obj, done))
-        return self._when(outcome.violation, revision)
+        current = await self._tell(obj, found, _corrections(obj, done))
+        return self._when(outcome.violation, revision) if current else 0.0
 
     async def _bring_about(self, md: ModelDeployment, obj: Object, world: World) -> tuple[Revision | None, Sequence[Action], Outcome]:
         """Choose the revision and do what is lacking. A spec that cannot be acted on leaves everything as it is."""
@@ -88,18 +88,25 @@ class Reconciler:
         ]
         return revision, actions, await self._actor.act(md, actions)
 
-    async def _tell(self, obj: Object, found: Object, corrections: Sequence[Object]) -> None:
-        """One patch, if anything changed; then events, of transitions only."""
+    async def _tell(self, obj: Object, found: Object, corrections: Sequence[Object]) -> bool:
+        """One patch, if anything changed; then events, of transitions only. Whether what was reconciled is still what is asked for:
+
+        the answer to a patch may hold a change of the spec, and then no watch and no audit will bring it as news.
+        """
+        current = True
         previous = obj.get("status") or {}
         patch = merge_patch(previous, found)
         if patch:
             body = {"metadata": {"uid": meta(obj)["uid"]}, "status": patch}
             try:
-                self._cache.put(MODEL_DEPLOYMENT, await self._kube.patch_status(MODEL_DEPLOYMENT, *_place(obj), body))
+                stored = await self._kube.patch_status(MODEL_DEPLOYMENT, *_place(obj), body)
             except NotFound:
-                return
+                return True
+            self._cache.put(MODEL_DEPLOYMENT, stored)
+            current = asked_of(stored) == asked_of(obj)
         for one in (*_transition(previous, found), *corrections):
             await self._post(obj, **one)
+        return current
 
     async def _post(self, obj: Object, *, warning: bool, reason: str, message: str) -> None:
         reporter, now = self._settings.identity, self._now()
