@@ -43,6 +43,13 @@ class InvalidInput(BadRequest):
     reason = "InvalidInput"
 
 
+class Unauthorized(CallError):
+    """No token, or none that is known here."""
+
+    status = 401
+    reason = "Unauthorized"
+
+
 class Forbidden(CallError):
     """Understood, and not allowed to this caller, or not switched on."""
 
@@ -71,9 +78,23 @@ class RequestTimeout(CallError):
     reason = "RequestTimeout"
 
 
+class NotAcceptable(CallError):
+    """The caller's Accept names nothing that the path can answer with."""
+
+    status = 406
+    reason = "NotAcceptable"
+
+
 class TooLarge(CallError):
     status = 413
     reason = "TooLarge"
+
+
+class UriTooLong(CallError):
+    """The request line is longer than the dialect takes."""
+
+    status = 414
+    reason = "UriTooLong"
 
 
 class UnsupportedMediaType(CallError):
@@ -104,9 +125,24 @@ class ModelFailed(CallError):
     reason = "ModelFailed"
 
 
+class InvalidData(CallError):
+    """What a request packs for a model's own data handler cannot be unpacked; over gRPC INTERNAL, which its clients check for."""
+
+    status = 500
+    reason = "InvalidData"
+
+
 class NotReady(CallError):
     status = 503
     reason = "NotReady"
+    headers = (("retry-after", "1"),)
+
+
+class StoreUnavailable(CallError):
+    """A store beside the server that a request needs (memcached) is down, or does not answer in time."""
+
+    status = 503
+    reason = "StoreUnavailable"
     headers = (("retry-after", "1"),)
 
 
