@@ -117,7 +117,7 @@ class Batcher:
             if waiting.deadline <= now:
                 waiting.answer.set_exception(DeadlineExceeded("the request's deadline passed before its turn came"))
                 continue
-            if not batch or (waiting.call.arguments == batch[0].call.arguments and rows + waiting.call.table.rows <= self._max_rows):
+            if not batch or (_mix(batch[0].call, waiting.call) and rows + waiting.call.table.rows <= self._max_rows):
                 batch.append(waiting)
             else:
                 others.append(waiting)
@@ -125,7 +125,7 @@ class Batcher:
                     break
                 continue
             rows += waiting.call.table.rows
-            if rows >= self._max_rows:
+            if rows >= self._max_rows or not waiting.call.mixes:
                 break
         self._waiting.extendleft(reversed(others))
         return batch
@@ -184,6 +184,10 @@ class Batcher:
 def union(wanted: Iterable[Sequence[str]]) -> tuple[str, ...]:
     """Every output that some call wants, each once, in the order first wanted."""
     return tuple(dict.fromkeys(name for outputs in wanted for name in outputs))
+
+
+def _mix(first: Call, other: Call) -> bool:
+    return other.mixes and first.mixes and other.arguments == first.arguments
 
 
 def as_call_error(error: Exception) -> CallError:

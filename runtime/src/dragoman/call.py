@@ -11,6 +11,7 @@ from dragoman.table import Array, Table
 PREDICT = "predict"
 PREDICT_PROBA = "predict_proba"
 EXPLAIN = "explain"
+RECOMMEND = "recommend"
 
 
 @dataclass(slots=True, eq=False)
@@ -27,6 +28,7 @@ class Call:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     context: Any = None
     checked: bool = True  # False: the dialect brings its own rules, and the signature does not check its rows
+    mixes: bool = True  # False: never batched with another call, whatever the model allows
 
 
 @dataclass(frozen=True, slots=True, eq=False)

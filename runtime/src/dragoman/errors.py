@@ -85,6 +85,13 @@ class NotAcceptable(CallError):
     reason = "NotAcceptable"
 
 
+class WaitedTooLong(CallError):
+    """The client has waited for its answer as long as its path lets it; what it waited for may still come."""
+
+    status = 408
+    reason = "WaitedTooLong"
+
+
 class TooLarge(CallError):
     status = 413
     reason = "TooLarge"
@@ -116,6 +123,25 @@ class Overloaded(CallError):
     status = 429
     reason = "Overloaded"
     headers = (("retry-after", "1"),)
+
+
+class Throttled(Overloaded):
+    """As many requests are being answered on this path as its own limit allows."""
+
+    reason = "Throttled"
+
+
+class TooManyRows(Overloaded):
+    """One request has more rows than its path takes."""
+
+    reason = "TooManyRows"
+    headers = ()
+
+
+class QueueFull(Overloaded):
+    """As many calls wait before the model as the path's queue holds."""
+
+    reason = "QueueFull"
 
 
 class ModelFailed(CallError):
