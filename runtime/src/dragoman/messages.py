@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Iterator
+from typing import Any
 
 import msgspec
 
@@ -125,6 +126,7 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
     format: str = ""
     signature: bytes = b"{}"
     rows_independent: bool = False
+    authored: dict[str, Any] = {}
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True):
