@@ -35,7 +35,7 @@ def surfaces(models: Registry) -> dict[str, Surface]:
     found: dict[str, Surface] = {}
     for name in sorted(DIALECTS, key=PRECEDENCE.index):
         option = DIALECTS[name].option
-        enabled = [(m, options) for m in models.values() if (options := m.manifest.spec.serving.dialects.enabled().get(option)) is not None]
+        enabled = [(m, options) for m in models.values() if (options := m.dialects.get(option)) is not None]
         if enabled:
             found[name] = DIALECTS[name].surface(enabled)
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 
@@ -13,5 +15,6 @@ class Examined(msgspec.Struct, frozen=True):
     rows_independent: bool = False
     versions: dict[str, str] = {}
     warnings: list[str] = []
+    authored: dict[str, Any] = {}  # what the model's own code declares for a dialect
     reason: str = ""
     message: str = ""

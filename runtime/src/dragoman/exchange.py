@@ -63,6 +63,7 @@ class PredictExchange:
 
     def __init__(self, dialect: Dialect, predict: Predict, model: ServedModel, worker: Worker) -> None:
         self._dialect, self._predict, self._model, self._worker = dialect, predict, model, worker
+        self._error = predict.error or dialect.error
         self._limit = BodyLimit(model.limits.max_request_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,12 +84,12 @@ class PredictExchange:
             reply = self._predict.encode(request, call, await model.predict(call, deadline, worker.only_client()))
         except CallError as error:
             worker.note(error, request, entered=entered)
-            reply = self._dialect.error(error, request)
+            reply = self._error(error, request)
         except (ClientLeft, asyncio.CancelledError):
             worker.observe(model.name, self._dialect.name, CLIENT_LEFT, started, request)
             return
         except Exception as error:  # noqa: BLE001  the edge of a request
-            reply = self._dialect.error(unexpected(error, request), request)
+            reply = self._error(unexpected(error, request), request)
         finally:
             if entered:
                 worker.admission.leave()

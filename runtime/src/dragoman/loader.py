@@ -185,6 +185,7 @@ class Loader:
 
     def _spawn(self, spawn: Spawn) -> None:
         if not self._frozen:
+        outcome.authored = examined.authored
             gc.freeze()  # the collector must not touch, and so copy, what the workers share
             self._frozen = True
         pid = os.fork() if self._boot.settings.fork else 0

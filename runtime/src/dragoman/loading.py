@@ -62,8 +62,10 @@ def examine(load: Load, manifest: ModelDeployment, loaded: LoadedModel) -> Exami
         rows_independent=loaded.predictor.rows_independent,
         versions=dict(loaded.versions),
         warnings=[*loaded.warnings, *probed.warnings],
+        authored=dict(loaded.authored),
     )
-    model, enabled = _view(manifest, load, examined), manifest.spec.serving.dialects.enabled()
+    model = _view(manifest, load, examined)
+    enabled = model.dialects
     for dialect in DIALECTS.values():
         if dialect.option in enabled:
             dialect.surface([(model, enabled[dialect.option])])
@@ -77,12 +79,14 @@ def signature_of(examined: Examined) -> Signature:
 def examples(manifest: ModelDeployment, load: Load, examined: Examined) -> list[str]:
     """A curl command for each enabled dialect; `{url}` stands for the server's address."""
     model = _view(manifest, load, examined)
-    enabled = manifest.spec.serving.dialects.enabled()
+    enabled = model.dialects
     return [DIALECTS[name].example(model, options, "{url}") for name, options in enabled.items() if name in DIALECTS]
 
 
 def _view(manifest: ModelDeployment, load: Load, examined: Examined) -> ModelView:
-    outcome = Outcome(manifest, "Loaded", digest=load.digest, format=examined.format, signature=signature_of(examined))
+    outcome = Outcome(
+        manifest, "Loaded", digest=load.digest, format=examined.format, signature=signature_of(examined), authored=examined.authored
+    )
     return ModelView(outcome)
 
 

@@ -7,7 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
@@ -15,9 +15,10 @@ import numpy as np
 from dragoman.batcher import Batcher
 from dragoman.call import Call, Prediction
 from dragoman.check import Checker
+from dragoman.dialect_options import Dialects
 from dragoman.errors import BadRequest, DeadlineExceeded, NotReady
 from dragoman.heartbeat import Slot
-from dragoman.manifest import ModelDeployment, State
+from dragoman.manifest import ModelDeployment, Serving, State
 from dragoman.messages import Known
 from dragoman.signature import Output, Signature
 
@@ -39,6 +40,13 @@ class Outcome:
     signature: Signature = field(default_factory=Signature)
     predictor: Predictor | None = None
     rows_independent: bool = False
+    authored: Mapping[str, Any] = field(default_factory=dict)  # what the model's own code declares for a dialect
+    on_demand: bool = False  # brought into memory when a request comes
+
+    @classmethod
+    def unseen(cls, manifest: ModelDeployment, *, on_demand: bool) -> Outcome:
+        """Of a model that nobody has looked at yet."""
+        return cls(manifest, "Unloaded" if on_demand else "Pending", digest=manifest.spec.model.digest or "", on_demand=on_demand)
 
     def known(self) -> Known:
         """All but the predictor, for a process that starts afresh."""
@@ -52,12 +60,21 @@ class Outcome:
             format=self.format,
             signature=signature,
             rows_independent=self.rows_independent,
+            authored=dict(self.authored),
+            on_demand=self.on_demand,
         )
 
     @classmethod
     def of(cls, manifest: ModelDeployment, known: Known) -> Outcome:
-        signature = msgspec.json.decode(known.signature, type=Signature)
-        return cls(manifest, known.state, known.reason, known.message, known.digest, known.format, signature, None, known.rows_independent)
+        outcome = cls(manifest)
+        outcome.take(known)
+        return outcome
+
+    def take(self, known: Known) -> None:
+        """All but the predictor."""
+        self.state, self.reason, self.message = known.state, known.reason, known.message
+        self.digest, self.format, self.signature = known.digest, known.format, msgspec.json.decode(known.signature, type=Signature)
+        self.rows_independent, self.authored, self.on_demand = known.rows_independent, known.authored, known.on_demand
 
 
 class ModelView:
@@ -98,10 +115,32 @@ class ModelView:
 class ServedModel(ModelView):
     """One model in one worker: rows are checked, batched, predicted, and given up on when their deadline passes."""
 
+    @property
+    def authored(self) -> Mapping[str, Any]:
+        return self._outcome.authored
+
     def __init__(self, outcome: Outcome, slot: Slot, observe: Callable[[float, int], None]) -> None:
         super().__init__(outcome)
         self._outputs = {output.name: _no_rows(output) for output in outcome.signature.outputs}
         self._check: Callable[[Table], Table] = Checker(outcome.signature)
+    @property
+    def dialects(self) -> Mapping[str, Any]:
+        """Options of the dialects that are on, by name: the manifest's; where it leaves dialects out, of what the code is written for."""
+        said = self.manifest.spec.serving.dialects
+        if self.authored and said == Serving().dialects:
+            said = msgspec.convert({name: {} for name in self.authored}, Dialects)
+        return said.enabled()
+
+
+class Pool(Protocol):
+    """Those of a process's models that are in its memory."""
+
+    def use(self, model: ServedModel) -> bool:
+        """A request came for it: it is the one used last from now on. Whether it is in memory."""
+
+    async def bring(self, model: ServedModel, deadline: float) -> None:
+        """Until it is in memory. Raises `NotReady`: why it cannot be brought, or is not there by the deadline (time.monotonic())."""
+
         self._deadlines: deque[tuple[float, asyncio.Future[Prediction]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._batcher: Batcher | None = None

@@ -41,6 +41,8 @@ class Model(Protocol):
 
 @dataclass(slots=True)
 class Request:
+    @property
+    def authored(self) -> Mapping[str, Any]: ...  # what the model's own code declares for a dialect, by the name of its option
     """One HTTP request, its body whole and already decompressed. Header names are lower case."""
 
     method: str
@@ -110,6 +112,21 @@ def nothing_there(request: Request) -> CallError:
 
 @dataclass(frozen=True, slots=True)
 class Surface:
+    error: Callable[[CallError, Request], Reply] | None = None  # on this path, where an error's shape names the model; None: the dialect's
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A path where the replies of deferred predicts are fetched (GET), as often as is wanted until they expire; any worker's.
+
+    Who asks too soon waits for `wait_seconds`, and is then told `WaitedTooLong`.
+    """
+
+    path: str
+    model: Model
+    store: ReplyStore
+    key: Callable[[Request], str | None]  # None: nothing can be there
+    wait_seconds: float
     """All that a dialect shows, for the models that have it on."""
 
     predicts: Sequence[Predict] = ()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from dragoman.formats.pickles import Pickle, read_pickle
 
@@ -117,6 +117,7 @@ class LoadedModel:
     predictor: Predictor
     versions: Mapping[str, str] = field(default_factory=dict)  # packages in use: {"scikit-learn": "1.9.1"}
     warnings: tuple[str, ...] = ()  # "saved with scikit-learn 1.5.0, loaded with 1.9.1: …"
+    authored: Mapping[str, Any] = field(default_factory=dict)  # what the model's code declares for a dialect, by its option's name: JSON
 
 
 class Format(Protocol):
