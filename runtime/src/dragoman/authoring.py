@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from dragoman.signature import Field, FieldType, Output, Signature
 
 if TYPE_CHECKING:
+    from dragoman.formats.format import LoadedModel, Settings
     from dragoman.table import Table
 
 
@@ -41,6 +42,10 @@ class Model:
     def predict(self, table: Table) -> Any:
         """One item a row of the table, whose columns are the declared inputs in their order."""
         raise NotImplementedError
+
+    def as_loaded(self, file: str, settings: Settings) -> LoadedModel | None:
+        """For base classes of other ways to write models (`dragoman.seldon`): how one, `load` called, is served. None: as it is."""
+        return None
 
 
 def save(

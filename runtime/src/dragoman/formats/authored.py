@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,25 +11,28 @@ import msgspec
 
 from dragoman.authoring import Model
 from dragoman.errors import ModelLoadFailed
-from dragoman.formats.format import LoadedModel
+from dragoman.formats.format import LoadedModel, Settings
 from dragoman.formats.libraries import versions_of
 from dragoman.formats.unpickle import guarded
 from dragoman.signature import Field, Output, Signature, inputs_of
 
-METHODS = ("predict", "predict_proba", "decision_function", "explain", "recommend")
+METHODS: tuple[str, ...] = ("predict", "predict_proba", "decision_function", "confidence", "explain", "recommend")
 _KINDS = {"explain": "object", "recommend": "object"}
 
 
-def of_model(model: Model, folder: Path, file: str, warnings: tuple[str, ...] = ()) -> LoadedModel:
+def of_model(model: Model, folder: Path, file: str, settings: Settings, warnings: tuple[str, ...] = ()) -> LoadedModel:
     """A predictor of a `dragoman.Model`, its `load` called. `ModelLoadFailed` where that raises, or the class attributes are wrong."""
     from dragoman.predictors.authored import AuthoredPredictor
     from dragoman.predictors.feed import as_table
 
     kind = type(model)
-    if kind.predict is Model.predict:
-        raise ModelLoadFailed(f"{file}: {kind.__name__} has no predict method of its own")
     with guarded(file) as heard:
         model.load(folder)
+        own = model.as_loaded(file, settings)
+    if own is not None:
+        return dataclasses.replace(own, warnings=(*warnings, *heard.lines, *own.warnings))
+    if kind.predict is Model.predict:
+        raise ModelLoadFailed(f"{file}: {kind.__name__} has no predict method of its own")
     signature = declared_signature(model, f"{file}: {kind.__name__}")
     predictor = AuthoredPredictor(model, signature, bool(kind.rows_independent), as_table)
     return LoadedModel(predictor, versions_of(["numpy"]), (*warnings, *heard.lines))
@@ -36,7 +40,7 @@ def of_model(model: Model, folder: Path, file: str, warnings: tuple[str, ...] = 
 
 def signature_of(model: Any) -> Signature:
     """The methods that an object has, and nothing of its inputs."""
-    methods = [name for name in METHODS if callable(getattr(model, name, None))]
+    methods = [name for name in METHODS if callable(getattr(model, name, None)) and getattr(type(model), name, None) is not Model.predict]
     return Signature(outputs=tuple(Output(name=name, type=_KINDS.get(name, "number"), width=-1) for name in methods))  # type: ignore[arg-type]
 
 

@@ -26,7 +26,7 @@ class Cloudpickle:
     def load(self, files: ModelFiles, file: str, settings: Settings) -> LoadedModel:
         model, warnings = unpickle(file, files.path(file))
         if isinstance(model, Model):
-            return of_model(model, files.folder, file, warnings)
+            return of_model(model, files.folder, file, settings, warnings)
         if not callable(getattr(model, "predict", None)):
             raise ModelLoadFailed(f"{file} holds a {type(model).__name__}, which has no predict method")
         if _is_estimator(model):

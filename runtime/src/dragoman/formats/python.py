@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import ClassVar
@@ -17,6 +18,11 @@ from dragoman.formats.unpickle import guarded
 
 _MAX_SOURCE_BYTES = 1024 * 1024
 _PREFIX = "dragoman_model_"
+_BASES: Mapping[str, frozenset[str]] = {  # what a model derives from, by the module that it is imported from
+    "dragoman": frozenset({"Model"}),
+    "dragoman.authoring": frozenset({"Model"}),
+    "dragoman.seldon": frozenset({"Recommender", "Pipeline"}),
+}
 _folders: set[Path] = set()  # of the models that this process imported
 
 
@@ -35,7 +41,7 @@ class Python:
         with guarded(file) as heard:
             module = _imported(files.path(file), files.folder, files.digest)
             model = _model_class(module, file)()
-        return of_model(model, files.folder, file, tuple(heard.lines))
+        return of_model(model, files.folder, file, settings, tuple(heard.lines))
 
 
 def _model_classes(path: Path) -> list[str]:
@@ -56,13 +62,16 @@ def _model_classes(path: Path) -> list[str]:
 
 
 def _names_of_model(tree: ast.Module) -> set[str]:
-    """What `dragoman.Model` is called in this source."""
-    names = set()
+    """What `dragoman.Model`, and the other classes that models are written with, are called in this source."""
+    names: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module in ("dragoman", "dragoman.authoring") and not node.level:
-            names |= {alias.asname or alias.name for alias in node.names if alias.name == "Model"}
+        if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            for alias in node.names:
+                if alias.name in _BASES.get(node.module, ()):
+                    names.add(alias.asname or alias.name)
+                names |= {f"{alias.asname or alias.name}.{base}" for base in _BASES.get(f"{node.module}.{alias.name}", ())}
         elif isinstance(node, ast.Import):
-            names |= {f"{a.asname or a.name}.Model" for a in node.names if a.name in ("dragoman", "dragoman.authoring")}
+            names |= {f"{alias.asname or alias.name}.{base}" for alias in node.names for base in _BASES.get(alias.name, ())}
     return names
 
 
