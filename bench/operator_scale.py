@@ -3,7 +3,9 @@
 Deployments are made ready by kwok, without pods, so that the operator is measured and not the control plane. The operator has one core.
 CPU-seconds, their ratio to a bare loop (operator_floor.py), and numbers of writes are what to trust; times depend on the machine.
 
-Run: python -m bench.operator_scale [--models 1000]
+With --pods, real pods' objects: controllers and a scheduler make them, and kwok runs them on a node of its own.
+
+Run: python -m bench.operator_scale [--models 1000] [--pods]
 """
 
 from __future__ import annotations
@@ -47,23 +49,58 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--changes", type=int, default=300)
     parser.add_argument("--rest-seconds", type=int, default=60)
+    parser.add_argument("--pods", action="store_true", help="with pods' objects; only the time until all are Ready")
     options = parser.parse_args()
     with control_plane("bench") as cluster:
         install_crd(cluster)
         for namespace in (NAMESPACE, "floor"):
             cluster.kubectl("create", "namespace", namespace)
-        process.stop(cluster.place, "kube-controller-manager")
-        start_kwok(cluster)
-        found = asyncio.run(measure(cluster, options.models, options.changes, options.rest_seconds))
+        if options.pods:
+            start_kwok(cluster, "pods")
+            start_node(cluster, options.models)
+            found = asyncio.run(measure_pods(cluster, options.models))
+        else:
+            process.stop(cluster.place, "kube-controller-manager")
+            start_kwok(cluster, "deployment-ready")
+            found = asyncio.run(measure(cluster, options.models, options.changes, options.rest_seconds))
     print(json.dumps(found, indent=2))
 
 
-def start_kwok(cluster: Cluster) -> None:
+def start_kwok(cluster: Cluster, stages: str) -> None:
     process.start(
         cluster.place,
         "kwok",
-        [built("kwok"), f"--kubeconfig={cluster.kubeconfig}", "--manage-all-nodes", f"--config={KWOK / 'deployment-ready.yaml'}"],
+        [built("kwok"), f"--kubeconfig={cluster.kubeconfig}", "--manage-all-nodes", f"--config={KWOK / stages}.yaml"],
     )
+
+
+def start_node(cluster: Cluster, pods: int) -> None:
+    """A scheduler, and a node that has room for all."""
+    scheduler: list[str | Path] = [built("kube-scheduler"), f"--kubeconfig={cluster.kubeconfig}", "--leader-elect=false", "--secure-port=0"]
+    process.start(cluster.place, "kube-scheduler", scheduler)
+    room = {"cpu": str(4 * pods), "memory": f"{4 * pods}Gi", "ephemeral-storage": f"{100 * pods}Gi", "pods": str(2 * pods)}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "kwok"}, "status": {"capacity": room, "allocatable": room}}
+    cluster.kubectl("create", "-f", "-", stdin=json.dumps(node))
+
+
+async def measure_pods(cluster: Cluster, models: int) -> dict[str, float]:
+    kube = connect(cluster)
+    with tempfile.TemporaryDirectory() as folder, one_core(cluster, Path(folder) / "operator.log") as running:
+        await asyncio.to_thread(until, lambda: running.leads)
+        ready = Watch(kube, MODEL_DEPLOYMENT, is_ready)
+        began = time.monotonic()
+        await make(kube, models, NAMESPACE)
+        applied = time.monotonic()
+        await asyncio.to_thread(until, lambda: len(ready.seen) >= models, 600)
+        now = time.monotonic()
+        return {
+            "models": models,
+            "apply_seconds": round(applied - began, 1),
+            "ready_after_last_apply_seconds": round(now - applied, 1),
+            "ready_cpu_seconds": cpu_seconds(running),
+            "ready_writes": running.writes,
+            "ready_peak_mb": peak_mb(running),
+        }
 
 
 async def measure(cluster: Cluster, models: int, changes: int, rest_seconds: int) -> dict[str, float]:
