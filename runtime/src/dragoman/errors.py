@@ -44,10 +44,15 @@ class InvalidInput(BadRequest):
 
 
 class Unauthorized(CallError):
-    """No token, or none that is known here."""
+    """No token, or none that can be understood. A dialect may say so in words of its own."""
 
     status = 401
     reason = "Unauthorized"
+    headers = (("www-authenticate", "Bearer"),)
+
+
+class UnknownToken(Unauthorized):
+    """A token was presented, and it is not one that is accepted here."""
 
 
 class Forbidden(CallError):

@@ -15,7 +15,7 @@ import msgspec
 
 from dragoman import json
 from dragoman.call import Call, Prediction
-from dragoman.errors import CallError, NotFound
+from dragoman.errors import CallError, NotFound, Unauthorized
 from dragoman.manifest import State
 from dragoman.signature import Signature
 
@@ -88,6 +88,9 @@ class Answer:
     path: str
     reply: Callable[[Request], Reply]
     method: str = "GET"
+    guarded: bool = True  # where tokens are configured, it needs one; False: health, which never does
+    model: Model | None = None  # whose tokens open it; None: those of any model that speaks the dialect
+    admin: bool = False  # it needs a token of the model's `serving.auth.adminTokens`; without these it is `Forbidden`
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +104,19 @@ class Rpc:
     parse: Callable[[bytes], Any]
     serialize: Callable[[Any], bytes]
     reply: Callable[[Any], Any] | None = None
-    model: Callable[[Any], Model] | None = None  # of a request; raises NotFound
+    model: Callable[[Any], Model] | None = None  # of a request; raises NotFound. Also whose tokens open it, as in `Answer`
     decode: Callable[[Any, Model], Call] | None = None
     encode: Callable[[Any, Model, Call, Prediction], Any] | None = None
+    guarded: bool = True  # as in `Answer`
+    admin: bool = False
+
+
+def bearer(request: Request) -> str:
+    """The token of `Authorization: Bearer <token>`. Raises `Unauthorized`."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthorized("a token is needed here: send it as Authorization: Bearer <token>")
+    return token.strip()
 
 
 def nothing_there(request: Request) -> CallError:
@@ -134,6 +147,7 @@ class Kept:
     rpcs: Sequence[Rpc] = ()
     prefixes: tuple[str, ...] = ()  # ground of its own, where its own 404 and 405 hold: "/v2"
     not_found: Callable[[Request], CallError] = nothing_there  # why a path on that ground is not there: an unknown model, version, path
+    credentials: Callable[[Request], str] = bearer  # the token that a request presents; raises `Unauthorized`. Not asked without tokens
     openapi: Mapping[str, Any] = field(default_factory=dict)  # OpenAPI 3.1 path items, by path
 
 
