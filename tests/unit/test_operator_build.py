@@ -44,7 +44,12 @@ FULL: Object = {
         "inputs": [{"name": "sepal_length", "type": "number", "minimum": 0}],
         "outputs": {"target": "species", "classes": ["setosa", "versicolor", "virginica"]},
     },
-    "serving": {"dialects": {"v2": {}}, "workers": 4, "limits": {"timeoutSeconds": 12.5, "loadTimeoutSeconds": 90}},
+    "serving": {
+        "dialects": {"v2": {}},
+        "workers": 4,
+        "limits": {"timeoutSeconds": 12.5, "loadTimeoutSeconds": 90},
+        "auth": {"tokens": {"secretName": "clients"}, "adminTokens": {"secretName": "admins"}},
+    },
     "scale": {"replicas": 3},
     "rollout": {"maxSurge": 1, "maxUnavailable": "10%"},
     "pod": {

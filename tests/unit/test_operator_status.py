@@ -116,6 +116,8 @@ def test_bytes_are_written_in_steps_of_a_tenth() -> None:
 
 WORDS = json.dumps({"reason": "DigestMismatch", "message": "the model has digest sha256:00…, not the one that is pinned"})
 
+NO_TOKENS = "iris: spec.serving.auth.tokens: /run/dragoman/tokens: the folder holds no token: a key of the Secret needs one a line"
+
 FAILURES: list[tuple[str, Object, Report | None, Reason, str]] = [
     ("the runtime's last words", pod("a", ended(13, WORDS)), None, Reason.DIGEST_MISMATCH, "the model has digest"),
     ("an exit code alone", pod("a", ended(12, "some log line")), None, Reason.ACCESS_DENIED, "exit code 12"),
@@ -149,6 +151,13 @@ FAILURES: list[tuple[str, Object, Report | None, Reason, str]] = [
         None,
         Reason.SECRET_NOT_FOUND,
         "the Secret 's3-read' does not exist",
+    ),
+    (
+        "a missing Secret of tokens",
+        pod("a", ended(10, json.dumps({"reason": "InvalidSpec", "message": NO_TOKENS}))),
+        None,
+        Reason.SECRET_NOT_FOUND,
+        "the Secret that spec.serving.auth.tokens names does not exist in this namespace, or holds no token",
     ),
     (
         "no node that takes it",

@@ -46,6 +46,8 @@ _WAITING = {
     "RunContainerError": Reason.CONTAINER_CONFIG_FAILED,
 }
 
+_NO_TOKENS = re.compile(r"(spec\.serving\.auth\.\w+): /\S+: the folder holds no token")  # the runtime's words of an empty mount
+
 _MENDS = {
     Reason.ACCESS_DENIED: "; on a cluster these are keys of the Secret that spec.model.credentials.secretName names",
 }
@@ -147,6 +149,9 @@ def _of_waiting(pod: str, reason: Reason, message: str) -> Failure:
 def _of_end(pod: str, ended: Mapping[str, Any]) -> Failure:
     code, time = int(ended.get("exitCode") or 0), str(ended.get("finishedAt") or "")
     last_words = _last_words(str(ended.get("message") or ""))
+    if last_words is not None and (empty := _NO_TOKENS.search(last_words.message)):
+        text = f"the Secret that {empty[1]} names does not exist in this namespace, or holds no token: create it, or correct the name"
+        return Failure(Reason.SECRET_NOT_FOUND, text, pod, code, time)
     if last_words is not None:
         return Failure(reason_of(last_words.reason), _with_mend(last_words), pod, code, time)
     if ended.get("reason") == "OOMKilled":

@@ -1,5 +1,5 @@
 """The part of a ModelDeployment that the operator reads. What lies under `model` and `serving` passes through to the runtime unread,
-but for the names of dialects and credentials, the URI's scheme, and the time limits that a pod's own must leave room for."""
+but for the names of dialects and Secrets, the URI's scheme, and the time limits that a pod's own must leave room for."""
 
 from __future__ import annotations
 
@@ -38,9 +38,25 @@ class Model(_Spec, frozen=True):
     credentials: Credentials | None = None
 
 
+class TokenSource(_Spec, frozen=True):
+    secret_name: str
+
+
+class Auth(_Spec, frozen=True):
+    tokens: TokenSource | None = None
+    admin_tokens: TokenSource | None = None
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """The Secrets that hold tokens, by the name of their field in the manifest."""
+        sources = {"tokens": self.tokens, "adminTokens": self.admin_tokens}
+        return {name: source.secret_name for name, source in sources.items() if source is not None}
+
+
 class Serving(_Spec, frozen=True):
     dialects: dict[str, Any] = msgspec.field(default_factory=lambda: {name: {} for name in DEFAULT_DIALECTS})
     limits: Limits = Limits()
+    auth: Auth = Auth()
 
 
 class Scale(_Spec, frozen=True):

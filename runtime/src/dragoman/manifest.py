@@ -73,6 +73,20 @@ class Limits(_Spec, frozen=True):
     load_timeout_seconds: float = 1800
 
 
+class TokenSource(_Spec, frozen=True):
+    """Where tokens are read from, one of the two: a Secret (on a cluster), or a file with one a line."""
+
+    secret_name: str | None = None
+    file: str | None = None  # relative to the manifest's file; a folder of such files, too
+
+
+class Auth(_Spec, frozen=True):
+    """Who may ask: who presents one of `tokens`; without them, anybody. Who may load and unload: without `admin_tokens`, nobody."""
+
+    tokens: TokenSource | None = None
+    admin_tokens: TokenSource | None = None
+
+
 class Serving(_Spec, frozen=True):
     """How the model answers. Without `dialects`, v1 and v2 are on."""
 
@@ -80,6 +94,7 @@ class Serving(_Spec, frozen=True):
     workers: int = 1
     batching: Batching = Batching()
     limits: Limits = Limits()
+    auth: Auth = Auth()
 
 
 class Scale(_Spec, frozen=True):
@@ -231,13 +246,27 @@ def _of_file(path: Path) -> Iterator[ModelDeployment | InvalidSpec]:
 
 
 def _resolved(manifest: ModelDeployment, folder: Path) -> ModelDeployment:
-    """With a relative path in `spec.model.uri` made absolute: it is meant from the manifest's folder."""
-    uri = manifest.spec.model.uri
+    """With relative paths made absolute, of the model and of tokens: they are meant from the manifest's folder."""
+    spec = manifest.spec
+    model = msgspec.structs.replace(spec.model, uri=_absolute(spec.model.uri, folder))
+    auth = msgspec.structs.replace(
+        spec.serving.auth, tokens=_placed(spec.serving.auth.tokens, folder), admin_tokens=_placed(spec.serving.auth.admin_tokens, folder)
+    )
+    serving = msgspec.structs.replace(spec.serving, auth=auth)
+    return msgspec.structs.replace(manifest, spec=msgspec.structs.replace(spec, model=model, serving=serving))
+
+
+def _absolute(uri: str, folder: Path) -> str:
     relative = uri.removeprefix("file://") if re.match(r"file://\.{1,2}/", uri) else uri
     if "://" in relative or Path(relative).is_absolute():
-        return manifest
-    model = msgspec.structs.replace(manifest.spec.model, uri=str((folder / relative).resolve()) + ("/" if relative.endswith("/") else ""))
-    return msgspec.structs.replace(manifest, spec=msgspec.structs.replace(manifest.spec, model=model))
+        return uri
+    return str((folder / relative).resolve()) + ("/" if relative.endswith("/") else "")
+
+
+def _placed(source: TokenSource | None, folder: Path) -> TokenSource | None:
+    if source is None or source.file is None:
+        return source
+    return msgspec.structs.replace(source, file=str((folder / source.file).absolute()))
 
 
 def _check(manifest: ModelDeployment) -> None:
@@ -259,6 +288,9 @@ def _problems(manifest: ModelDeployment) -> Iterator[str]:
     if not spec.serving.dialects.enabled():
         yield f"spec.serving.dialects: at least one must be on; write one of {dialects}, or leave dialects out for v1 and v2"
     yield from (f"spec.serving.dialects.{problem}" for problem in spec.serving.dialects.problems())
+    for key, source in (("tokens", spec.serving.auth.tokens), ("adminTokens", spec.serving.auth.admin_tokens)):
+        if source is not None and bool(source.secret_name) == bool(source.file):
+            yield f"spec.serving.auth.{key}: name one source, secretName (a Secret, on a cluster) or file (one token a line)"
     bounds = (
         ("spec.serving.workers", spec.serving.workers, 1 <= spec.serving.workers <= 64, "must be between 1 and 64"),
         ("spec.serving.batching.maxRows", batching.max_rows, batching.max_rows >= 1, "must be at least 1"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from dragoman_operator.build.metadata import metadata
-from dragoman_operator.build.pod_template import MODEL_FOLDER
+from dragoman_operator.build.pod_template import MODEL_FOLDER, TOKEN_FOLDERS
 from dragoman_operator.names import API_VERSION, KIND
 from dragoman_operator.objects import Object
 from dragoman_operator.spec import ModelDeployment
@@ -26,8 +26,10 @@ def config_map(md: ModelDeployment, revision: str) -> Object:
 
 
 def _spec(md: ModelDeployment) -> Object:
-    """What the runtime reads; a claim's URI as the path that it is mounted at."""
-    model = dict(md.written["model"])
+    """What the runtime reads; a claim's URI and Secrets of tokens as the paths that they are mounted at."""
+    model, serving = dict(md.written["model"]), dict(md.written.get("serving") or {})
     if md.claim is not None:
         model["uri"] = f"{MODEL_FOLDER}/{md.claim[1]}"
-    return {"model": model, "serving": md.written.get("serving") or {}}
+    if md.serving.auth.secrets:
+        serving["auth"] = {name: {"file": TOKEN_FOLDERS[name]} for name in md.serving.auth.secrets}
+    return {"model": model, "serving": serving}

@@ -18,10 +18,13 @@ from dragoman_operator.spec import ModelDeployment
 MANIFEST_FOLDER = "/etc/dragoman"
 MODEL_FOLDER = "/mnt/model"
 CACHE_FOLDER = "/cache"
+TOKEN_FOLDERS = {"tokens": "/run/dragoman/tokens", "adminTokens": "/run/dragoman/admin-tokens"}  # by the field of spec.serving.auth
 
 PRE_STOP_SECONDS = 5  # the pod still answers while endpoints and proxies forget it
 _DRAINING_SECONDS = 15  # beside the longest request: closing idle connections, ending workers
 _CACHE_SHARE = 0.9  # of the volume's limit, beyond which the pod would be evicted
+
+_TOKEN_VOLUMES = {"tokens": "tokens", "adminTokens": "admin-tokens"}
 
 # in a pod's volumes as the user writes them: the rest is the volume's source
 _MOUNT_FIELDS = ("name", "mountPath", "readOnly")
@@ -122,6 +125,8 @@ def _mounts(md: ModelDeployment) -> list[Object]:
     ]
     if md.claim is not None:
         mounts.append({"name": "model", "mountPath": MODEL_FOLDER, "readOnly": True})
+    for name in md.serving.auth.secrets:
+        mounts.append({"name": _TOKEN_VOLUMES[name], "mountPath": TOKEN_FOLDERS[name], "readOnly": True})
     for volume in md.pod.volumes:
         mount: Object = {"name": volume["name"], "mountPath": volume["mountPath"]}
         mounts.append(mount | {"readOnly": True} if volume.get("readOnly", True) else mount)
@@ -136,6 +141,10 @@ def _volumes(md: ModelDeployment, revision: str) -> list[Object]:
     ]
     if md.claim is not None:
         volumes.append({"name": "model", "persistentVolumeClaim": {"claimName": md.claim[0], "readOnly": True}})
+    for name, secret in md.serving.auth.secrets.items():
+        # Mounted and not in the environment, so that a rotated Secret reaches a running pod. Optional, because a pod whose volume cannot be
+        # mounted says nothing: without tokens the runtime ends, and says why.
+        volumes.append({"name": _TOKEN_VOLUMES[name], "secret": {"secretName": secret, "optional": True}})
     sources = [{name: value for name, value in volume.items() if name not in _MOUNT_FIELDS} for volume in md.pod.volumes]
     return volumes + [{"name": volume["name"], **source} for volume, source in zip(md.pod.volumes, sources, strict=True)]
 
