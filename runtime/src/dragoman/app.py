@@ -22,7 +22,7 @@ from dragoman.asgi import App, Receive, Scope, Send
 from dragoman.dialects import DIALECTS
 from dragoman.dialects.dialect import Predict, Reply, Request, Surface
 from dragoman.errors import CallError, InvalidSpec, MethodNotAllowed
-from dragoman.exchange import AnswerExchange, PredictExchange, Worker, request_of, unexpected
+from dragoman.exchange import AnswerExchange, KeptExchange, PredictExchange, Worker, request_of, unexpected
 from dragoman.openapi import openapi_document
 from dragoman.registry import Registry
 
@@ -98,6 +98,8 @@ def _routes(shown: Mapping[str, Surface], models: Registry, worker: Worker, pred
     for (method, path), exchange in predicts.items():  # so that another method on the path is a 405
         yield Route(path, endpoint=_Endpoint(exchange), methods=[method])
     for name, surface in shown.items():
+        for kept in surface.kept:
+            yield Route(kept.path, endpoint=_Endpoint(KeptExchange(DIALECTS[name], kept, models[kept.model.name], worker)), methods=["GET"])
         for answer in surface.answers:
             yield Route(answer.path, endpoint=_Endpoint(AnswerExchange(DIALECTS[name], answer, worker)), methods=[answer.method])
     yield from _own_routes(shown, models)

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from dragoman.call import Call, Prediction
+from dragoman.call import EXPLAIN, Call, Prediction
 from dragoman.errors import CallError, DeadlineExceeded, ModelFailed
 from dragoman.heartbeat import Slot
-from dragoman.predictors import Predictor, checked_outputs
+from dragoman.predictors import Predictor, checked_outputs, names_of_columns
 from dragoman.table import concat
 
 INLINE_SECONDS = 0.005  # a predict expected to take longer goes to the thread, so that the loop keeps turning
@@ -49,7 +49,7 @@ class Batcher:
         self._slot, self._observe, self._clock = slot, observe, clock
         self._waiting: deque[_Waiting] = deque()
         self._scheduled = False  # a flush is due, or the thread is busy and will flush when it ends
-        self._expected: dict[int, float] = {}  # seconds that a predict takes, by the rows' bit length
+        self._expected: dict[int, float] = {}  # seconds that a predict takes, by `_size`
         self._unknown = INLINE_SECONDS  # of a number of rows not seen yet: to the thread with it
         self._thread: ThreadPoolExecutor | None = None
 
@@ -82,7 +82,7 @@ class Batcher:
             self._scheduled = False
             return
         rows = sum(w.call.table.rows for w in batch)
-        if self._expected.get(rows.bit_length(), self._unknown) < INLINE_SECONDS:
+        if self._expected.get(_size(batch[0].call, rows), self._unknown) < INLINE_SECONDS:
             self._deal(batch, self._run(batch))
             self._go_on(loop)
         else:
@@ -143,18 +143,19 @@ class Batcher:
             return [self._predict_alone(call) for call in calls]
         finally:
             self._slot.predicted()
-            self._learn(sum(call.table.rows for call in calls), time.monotonic() - started)
+            self._learn(calls[0], sum(call.table.rows for call in calls), time.monotonic() - started)
 
     def _predict(self, calls: Sequence[Call]) -> list[Prediction]:
         table = concat([call.table for call in calls])
         outputs = union(call.outputs for call in calls)
-        given = checked_outputs(self._predictor.predict(table, outputs, calls[0].arguments), outputs, table.rows)
+        given = self._predictor.predict(table, outputs, calls[0].arguments)
+        whole = Prediction(checked_outputs(given, outputs, table.rows), table.rows, names_of_columns(given))
         if len(calls) == 1:
-            return [Prediction(given, table.rows)]
+            return [whole]
         dealt, start = [], 0
         for call in calls:
             stop = start + call.table.rows
-            dealt.append(Prediction({name: given[name][start:stop] for name in call.outputs}, call.table.rows))
+            dealt.append(whole.slice(start, stop, call.outputs))
             start = stop
         return dealt
 
@@ -164,8 +165,8 @@ class Batcher:
         except Exception as error:  # noqa: BLE001  as above
             return error
 
-    def _learn(self, rows: int, seconds: float) -> None:
-        size = rows.bit_length()
+    def _learn(self, call: Call, rows: int, seconds: float) -> None:
+        size = _size(call, rows)
         before = self._expected.get(size, seconds)
         self._expected[size] = before + _SMOOTHING * (seconds - before)
         self._observe(seconds, rows)
@@ -187,7 +188,14 @@ def union(wanted: Iterable[Sequence[str]]) -> tuple[str, ...]:
 
 
 def _mix(first: Call, other: Call) -> bool:
-    return other.mixes and first.mixes and other.arguments == first.arguments
+    """Explaining a row may cost a hundred predicts: rows that nobody wants explained do not go with those."""
+    same = other.mixes and first.mixes and other.arguments == first.arguments
+    return same and (EXPLAIN in other.outputs) == (EXPLAIN in first.outputs)
+
+
+def _size(call: Call, rows: int) -> int:
+    """What predicts that take about as long have in common: the rows' bit length, negative where they are explained."""
+    return ~rows.bit_length() if EXPLAIN in call.outputs else rows.bit_length()
 
 
 def as_call_error(error: Exception) -> CallError:

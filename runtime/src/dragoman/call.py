@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,3 +40,9 @@ class Prediction:
 
     outputs: Mapping[str, Array]
     rows: int
+    columns: Mapping[str, tuple[str, ...]] | None = None  # the names of an output's columns, where the model answered with a data frame
+
+    def slice(self, start: int, stop: int, outputs: Iterable[str] | None = None) -> Prediction:
+        """The rows from `start` up to, not including, `stop`; of these outputs alone, where any are named."""
+        names = self.outputs if outputs is None else outputs
+        return Prediction({name: self.outputs[name][start:stop] for name in names}, stop - start, self.columns)

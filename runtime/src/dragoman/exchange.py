@@ -11,14 +11,18 @@ import logging
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from dragoman.admission import Admission
 from dragoman.asgi import BODY_ARRIVING, TASK, Receive, Scope, Send
 from dragoman.body import BodyLimit, ClientLeft, read_body
-from dragoman.dialects.dialect import Answer, Dialect, Predict, Reply, Request
-from dragoman.errors import CallError, ModelFailed, Overloaded
+from dragoman.call import Call, Prediction
+from dragoman.deferred import Deferrals
+from dragoman.dialects.dialect import Answer, Deferred, Dialect, Kept, Predict, Reply, Request
+from dragoman.errors import CallError, ModelFailed, Overloaded, WaitedTooLong
+from dragoman.kept import Stores, awaited
+from dragoman.line import Turnstile
 from dragoman.metrics import Metrics
 from dragoman.registry import ServedModel
 
@@ -29,12 +33,20 @@ _prefix = ""
 _count = itertools.count()
 
 
+class Orders(Protocol):
+    async def order(self, verb: Literal["load", "unload"], model: ServedModel, deadline: float) -> None:
+        """An administrator's word, done once every worker has followed it. Raises a `CallError`."""
+
+
 class Worker:
     """What the exchanges of one worker share."""
 
-    def __init__(self, admission: Admission, metrics: Metrics, access_log: bool = False) -> None:
+    def __init__(self, admission: Admission, metrics: Metrics, stores: Stores, access_log: bool = False) -> None:
         self.admission, self.metrics, self.access_log = admission, metrics, access_log
         self.only_client: Callable[[], bool] = lambda: False  # whether one HTTP connection is open, and no more
+        self.stores, self.deferrals = stores, Deferrals()
+        self.turnstiles: list[Turnstile] = []
+        self.orders: Orders | None = None
         self._durations: dict[tuple[str, str, int], Any] = {}
         self._rejected = metrics.requests_rejected
 
@@ -49,6 +61,19 @@ class Worker:
         if self.access_log:
             extra = {"method": request.method, "path": request.path, "code": code, "seconds": round(seconds, 6), "model": model}
             logger.info("request", extra=extra | {"request_id": request.request_id})
+
+    async def prepare(self, about: Answer | Rpc, model: Model, started: float) -> None:
+        """What is to be done with a model before a dialect answers about it. Raises a `CallError`."""
+        assert isinstance(model, ServedModel)
+        if about.order is not None and self.orders is not None:
+            await self.orders.order(about.order, model, started + model.limits.load_timeout_seconds)
+        elif about.describes and model.pool is not None and model.state != "Loaded":
+            await model.pool.bring(model, started + model.limits.timeout_seconds)
+
+    def hurry(self) -> None:
+        """The server is about to end: no call waits for others to come."""
+        for turnstile in self.turnstiles:
+            turnstile.hurry()
 
     def note(self, error: CallError, request: Request, *, entered: bool) -> None:
         """Count what was refused before it reached a model; log, whole and under the request's id, what the model's own code raised."""
@@ -65,23 +90,46 @@ class PredictExchange:
         self._dialect, self._predict, self._model, self._worker = dialect, predict, model, worker
         self._error = predict.error or dialect.error
         self._limit = BodyLimit(model.limits.max_request_bytes)
+        self._turnstile: Turnstile | None = None
+        self._deferred = predict.line.deferred if predict.line is not None else None
+        if predict.line is not None:
+            self._turnstile = Turnstile(predict.line, model.predict)
+            worker.turnstiles.append(self._turnstile)
+
+    def take(self, predict: Predict) -> None:
+        """What the dialect says of this path has changed with what is known of the model: the next request is served by it."""
+        self._predict, self._error = predict, predict.error or self._dialect.error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[TASK] = asyncio.current_task()
         request = request_of(scope)
         started = request.started
-        worker, model = self._worker, self._model
+        worker, model, turnstile = self._worker, self._model, self._turnstile
         deadline = started + model.limits.timeout_seconds
-        entered = False
+        entered = passing = False
+        if model.pool is not None:
+            request.warm = model.pool.use(model)
         try:
             worker.admission.enter()
             entered = True
+            if turnstile is not None:
+                turnstile.enter()
+                passing = True
             arriving, encodings = BODY_ARRIVING in scope, self._predict.encodings
             request.body = await read_body(receive, request.headers, self._limit, deadline, worker.admission, encodings, arriving=arriving)
-            if self._predict.look_up is not None:
-                request.found = await self._predict.look_up(request)
-            call = self._predict.decode(request)
-            reply = self._predict.encode(request, call, await model.predict(call, deadline, worker.only_client()))
+            if not request.warm and model.pool is not None:
+                await model.pool.bring(model, deadline)
+            predict = self._predict
+            if predict.look_up is not None:
+                request.found = await predict.look_up(request)
+            call = predict.decode(request)
+            if turnstile is None:
+                reply = predict.encode(request, call, await model.predict(call, deadline, worker.only_client()))
+            elif self._deferred is None:
+                reply = predict.encode(request, call, await turnstile.predict(call, deadline, worker.only_client()))
+            else:
+                reply = self._defer(self._deferred, request, call, turnstile.submit(call, deadline))
+                entered = False  # its place among the requests in flight is the predict's now
         except CallError as error:
             worker.note(error, request, entered=entered)
             reply = self._error(error, request)
@@ -91,6 +139,8 @@ class PredictExchange:
         except Exception as error:  # noqa: BLE001  the edge of a request
             reply = self._error(unexpected(error, request), request)
         finally:
+            if turnstile is not None and passing:
+                turnstile.leave()
             if entered:
                 worker.admission.leave()
         try:
@@ -99,6 +149,64 @@ class PredictExchange:
             worker.observe(model.name, self._dialect.name, CLIENT_LEFT, started, request)
             return
         worker.observe(model.name, self._dialect.name, reply.status, started, request)
+
+    def _defer(self, deferred: Deferred, request: Request, call: Call, answer: Awaitable[Prediction]) -> Reply:
+        worker = self._worker
+        reply = self._reply_to_keep(request, call, answer)
+        worker.deferrals.begin(deferred.key(request), deferred, worker.stores.of(deferred.store), reply, worker.admission.leave)
+        return deferred.accepted(request)
+
+    async def _reply_to_keep(self, request: Request, call: Call, answer: Awaitable[Prediction]) -> Reply:
+        try:
+            return self._predict.encode(request, call, await answer)
+        except CallError as error:
+            self._worker.note(error, request, entered=True)
+            return self._error(error, request)
+        except Exception as error:  # noqa: BLE001  the edge of a request
+            return self._error(unexpected(error, request), request)
+
+
+class KeptExchange:
+    """Gives out the replies of deferred predicts. Those who wait are bounded by themselves: what they wait for is in flight already."""
+
+    def __init__(self, dialect: Dialect, kept: Kept, model: ServedModel, worker: Worker) -> None:
+        self._dialect, self._kept, self._model, self._worker = dialect, kept, model, worker
+        self._waiting = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[TASK] = asyncio.current_task()
+        request, worker = request_of(scope), self._worker
+        code = CLIENT_LEFT
+        self._waiting += 1
+        try:
+            reply = await self._reply(request)
+            code = reply.status
+            await send_reply(send, reply, request.request_id)
+        except asyncio.CancelledError:
+            code = CLIENT_LEFT
+        finally:
+            self._waiting -= 1
+            worker.observe(self._model.name, self._dialect.name, code, request.started, request)
+
+    async def _reply(self, request: Request) -> Reply:
+        try:
+            return await self._found(request)
+        except CallError as error:
+            self._worker.note(error, request, entered=True)
+            return self._dialect.error(error, request)
+        except Exception as error:  # noqa: BLE001  the edge of a request
+            return self._dialect.error(unexpected(error, request), request)
+
+    async def _found(self, request: Request) -> Reply:
+        kept, limit = self._kept, self._model.limits.max_concurrency
+        if self._waiting > limit:
+            raise Overloaded(f"{limit} requests wait here, as many as serving.limits.maxConcurrency allows: try again later")
+        key = kept.key(request)
+        if key is None:
+            await asyncio.sleep(kept.wait_seconds)
+        elif (reply := await awaited(self._worker.stores.of(kept.store), key, kept.wait_seconds)) is not None:
+            return reply
+        raise WaitedTooLong("there was no such reply within the time that a client waits on this path")
 
 
 class AnswerExchange:

@@ -136,6 +136,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     manifests: list[ModelDeployment]
     settings: Settings
     metrics_dir: str
+    kept_dir: str  # where the replies of deferred predicts wait to be fetched, whichever worker made them
     listener_fd: int
     heartbeats_fd: int
     reports_fd: int

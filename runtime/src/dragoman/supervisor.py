@@ -101,6 +101,7 @@ class Supervisor:
             manifests=list(manifests),
             settings=settings,
             metrics_dir=str(self._metrics_folder),
+            kept_dir=str(scratch / "kept"),
             listener_fd=self._listener.fileno(),
             heartbeats_fd=self._heartbeats.fd,
             reports_fd=reports.fileno(),

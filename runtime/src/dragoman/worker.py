@@ -8,8 +8,10 @@ import gc
 import logging
 import os
 import signal
+import time
 import warnings
 from collections.abc import Callable, Mapping
+from pathlib import Path
 
 from dragoman import metrics as metrics_module
 from dragoman.admission import Admission
@@ -17,6 +19,7 @@ from dragoman.app import build_app, surfaces
 from dragoman.errors import ServeError, WorkerFailed
 from dragoman.exchange import Worker
 from dragoman.heartbeat import Heartbeats
+from dragoman.kept import Stores
 from dragoman.messages import Boot, Load, Message, Ready, WorkerEnded, encode
 from dragoman.metrics import Metrics, metrics
 from dragoman.registry import Outcome, ServedModel
@@ -75,7 +78,7 @@ async def _serve(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeat
     admission = Admission(
         max(limit.max_concurrency for limit in limits), _BODY_BUDGET * max(limit.max_request_bytes for limit in limits), heartbeats, slot
     )
-    worker = Worker(admission, own, boot.settings.access_log)
+    worker = Worker(admission, own, Stores(Path(boot.kept_dir)), boot.settings.access_log)
     settings = boot.settings
     http = HttpServer(build_app(models, worker), sockets.listener, settings.head_seconds, settings.keep_alive_seconds)
     worker.only_client = http.only_client
@@ -92,7 +95,10 @@ async def _serve(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeat
     await stopping.wait()
     slot.ready(False)
     timeout = max(limit.timeout_seconds for limit in limits)
+    worker.hurry()
+    due = time.monotonic() + boot.settings.drain_seconds + timeout + 1  # what came last has reached its own deadline by then
     await asyncio.gather(*(server.drain(boot.settings.drain_seconds, timeout) for server in servers))
+    await worker.deferrals.finish(due - time.monotonic())
     for model in models.values():
         model.close()
     ticking.cancel()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import msgspec
 
@@ -30,19 +30,23 @@ class Model(Protocol):
     @property
     def version(self) -> str: ...  # the first 12 hex digits of the digest
     @property
+    def revision(self) -> str: ...  # of the ModelDeployment, as the operator names it; "" outside a cluster
+    @property
     def format(self) -> str: ...  # sklearn, xgboost, …
     @property
-    def state(self) -> State: ...
+    def state(self) -> State: ...  # Loaded: it can be asked, and what it takes is known; it may have to be brought into memory for it
+    @property
+    def ready(self) -> bool: ...  # a request would be answered: it is Loaded, or is brought into memory by the first request
     @property
     def reason(self) -> str: ...  # why it is not Loaded; "" otherwise
     @property
     def signature(self) -> Signature: ...
+    @property
+    def authored(self) -> Mapping[str, Any]: ...  # what the model's own code declares for a dialect, by the name of its option
 
 
 @dataclass(slots=True)
 class Request:
-    @property
-    def authored(self) -> Mapping[str, Any]: ...  # what the model's own code declares for a dialect, by the name of its option
     """One HTTP request, its body whole and already decompressed. Header names are lower case."""
 
     method: str
@@ -53,6 +57,7 @@ class Request:
     request_id: str = ""
     started: float = 0.0  # time.monotonic() seconds when its headers had come
     found: Any = None  # what `Predict.look_up` came back with
+    noted: Any = None  # the dialect's own: what its replies to this request, errors too, have in common
     warm: bool = True  # whether this process had the model in memory when the request came; False: it was brought for it
 
 
@@ -62,6 +67,37 @@ class Reply:
     body: bytes
     media_type: str = "application/json"
     headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyStore:
+    """Where encoded replies are kept until they expire: for all workers of this server, or, in memcached, of all that share it."""
+
+    memcached: str | None = None  # host:port; None: this server's own
+    timeout_seconds: float = 1.0  # how long memcached may take
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """The request is answered at once; the predict goes on, and its own reply, be it an error, is kept for whoever asks (`Kept`)."""
+
+    store: ReplyStore
+    key: Callable[[Request], str]  # under which the reply is kept: 1 to 200 letters, digits, - and _
+    accepted: Callable[[Request], Reply]
+    keep_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """How the calls of one path wait for the model, in each worker. Without a queue they go straight to it."""
+
+    max_requests: int | None = None  # being answered; one more is `Throttled`, before its body is read
+    max_rows: int | None = None  # of one request; more are `TooManyRows`
+    queue: int | None = None  # calls that wait while one is worked on; one more is `QueueFull`. Each has its turn, alone
+    gather_rows: int | None = None  # or calls of the same arguments together, once they have so many rows between them, …
+    gather_seconds: float = 0.0  # … or the first of them has waited as long; an error is then every call's
+    wait_seconds: float | None = None  # with a queue: how long a client waits before it is told `WaitedTooLong`, and its call dropped
+    deferred: Deferred | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +112,22 @@ class Predict:
     media_types: frozenset[str] = frozenset()  # which of several dialects on one path; empty: any
     encodings: frozenset[str] = ENCODINGS  # that the body may have: its Content-Encoding
     look_up: Callable[[Request], Awaitable[Any]] | None = None  # before decode, which has it as `request.found`; may raise a `CallError`
+    error: Callable[[CallError, Request], Reply] | None = None  # on this path, where an error's shape names the model; None: the dialect's
+    line: Line | None = None  # how calls wait before the model; None: they do not
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A path where the replies of deferred predicts are fetched (GET), as often as is wanted until they expire; any worker's.
+
+    Who asks too soon waits for `wait_seconds`, and is then told `WaitedTooLong`.
+    """
+
+    path: str
+    model: Model
+    store: ReplyStore
+    key: Callable[[Request], str | None]  # None: nothing can be there
+    wait_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +143,8 @@ class Answer:
     guarded: bool = True  # where tokens are configured, it needs one; False: health, which never does
     model: Model | None = None  # whose tokens open it; None: those of any model that speaks the dialect
     admin: bool = False  # it needs a token of the model's `serving.auth.adminTokens`; without these it is `Forbidden`
+    order: Literal["load", "unload"] | None = None  # what is done with the model, in every worker, before `reply` is asked
+    describes: bool = False  # it tells what the model takes: one that nobody has loaded yet is brought for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +163,8 @@ class Rpc:
     encode: Callable[[Any, Model, Call, Prediction], Any] | None = None
     guarded: bool = True  # as in `Answer`
     admin: bool = False
+    order: Literal["load", "unload"] | None = None
+    describes: bool = False
 
 
 def bearer(request: Request) -> str:
@@ -125,25 +181,11 @@ def nothing_there(request: Request) -> CallError:
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    error: Callable[[CallError, Request], Reply] | None = None  # on this path, where an error's shape names the model; None: the dialect's
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A path where the replies of deferred predicts are fetched (GET), as often as is wanted until they expire; any worker's.
-
-    Who asks too soon waits for `wait_seconds`, and is then told `WaitedTooLong`.
-    """
-
-    path: str
-    model: Model
-    store: ReplyStore
-    key: Callable[[Request], str | None]  # None: nothing can be there
-    wait_seconds: float
     """All that a dialect shows, for the models that have it on."""
 
     predicts: Sequence[Predict] = ()
     answers: Sequence[Answer] = ()
+    kept: Sequence[Kept] = ()
     rpcs: Sequence[Rpc] = ()
     prefixes: tuple[str, ...] = ()  # ground of its own, where its own 404 and 405 hold: "/v2"
     not_found: Callable[[Request], CallError] = nothing_there  # why a path on that ground is not there: an unknown model, version, path

@@ -39,6 +39,12 @@ def checked_outputs(given: Mapping[str, Any], outputs: Sequence[str], rows: int)
     return checked
 
 
+def names_of_columns(given: Mapping[str, Any]) -> dict[str, tuple[str, ...]] | None:
+    """Of each output that is a data frame; None where none is."""
+    found = {name: tuple(map(str, value.columns)) for name, value in given.items() if hasattr(value, "columns")}
+    return found or None
+
+
 def _as_array(value: Any) -> Array:
     if isinstance(value, np.ndarray):
         return value
