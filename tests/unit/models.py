@@ -13,6 +13,7 @@ class ServedAs(msgspec.Struct, frozen=True):
 
     name: str
     version: str = "0123456789ab"
+    revision: str = ""
     format: str = "sklearn"
     state: State = "Loaded"
     reason: str = ""

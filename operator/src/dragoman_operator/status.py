@@ -24,6 +24,7 @@ _BYTES_STEP = 10  # per cent: bytes are written to status when they have come so
 _PATHS: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
     "v1": lambda name, options: f"/v1/models/{name}:predict",
     "v2": lambda name, options: f"/v2/models/{name}/infer",
+    "seldon": lambda name, options: "/predict",
     "certifai": lambda name, options: "/" + str(options.get("route") or f"{name}/predict").strip("/"),
 }
 _REASONS = {"Pending": Reason.WAITING_FOR_PODS, "Fetching": Reason.FETCHING, "Loading": Reason.LOADING, "Loaded": Reason.ROLLING_OUT}

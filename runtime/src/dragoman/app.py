@@ -27,7 +27,7 @@ from dragoman.openapi import openapi_document
 from dragoman.registry import Registry
 
 # Where two enabled dialects own the same method and path, and media type does not tell them apart, the first of these answers.
-PRECEDENCE = ("porter", "mlup", "certifai", "seldon", "datarobot", "v1", "v2", "v2_grpc")
+PRECEDENCE = ("porter", "mlup", "certifai", "seldon", "datarobot", "v1", "v2", "v2_grpc", "seldon_grpc")
 
 
 def surfaces(models: Registry) -> dict[str, Surface]:

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from dragoman.memcached import address_of
+
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True):
     """What the options of every dialect share."""
@@ -42,12 +44,54 @@ class Certifai(Options, frozen=True):
             yield f"threshold: must be a finite number, got {self.threshold}"
 
 
+class Candidates(Options, frozen=True):
+    """Where Seldon's recommenders find the lists of items to choose from: under the client's keys, in memcached."""
+
+    servers: tuple[str, ...]  # host:port; every key is asked of every server
+    timeout_seconds: float = 0.5  # beyond it a request is answered with 503
+
+    def problems(self) -> Iterator[str]:
+        if not 1 <= len(self.servers) <= 16:
+            yield f"servers: must be 1 to 16 addresses, such as memcached:11211, got {len(self.servers)}"
+        for i, server in enumerate(self.servers):
+            try:
+                address_of(server)
+            except ValueError as error:
+                yield f"servers[{i}]: {error}"
+        if not 0 < self.timeout_seconds <= 60:
+            yield f"timeoutSeconds: must be greater than 0 and at most 60, got {self.timeout_seconds:g}"
+
+
+class Seldon(Options, frozen=True):
+    """Options of Seldon's microservice API, REST and gRPC."""
+
+    shape: Literal["seldon", "seldon2"] = "seldon"  # of the replies of /predict
+    class_map: dict[str | int, str] = {}  # how a class is called, by its label, else by its index: {"0": "setosa"}
+    confidence: float | None = None  # said of every class; None: the model's own, else its score
+    model_name: str | None = None  # as replies give it; None: metadata.name
+    memcached: Candidates | None = None  # None: recommenders choose from what they know
+
+    @property
+    def names(self) -> dict[str, str]:
+        """`class_map`, its keys as text: YAML reads 0 as a number, JSON has only text."""
+        return {str(key): name for key, name in self.class_map.items()}
+
+    def problems(self) -> Iterator[str]:
+        if self.confidence is not None and not math.isfinite(self.confidence):
+            yield f"confidence: must be a finite number, got {self.confidence}"
+        if self.model_name == "":
+            yield "modelName: must not be empty; leave it out for metadata.name"
+        if self.memcached is not None:
+            yield from (f"memcached.{problem}" for problem in self.memcached.problems())
+
+
 class Dialects(Options, frozen=True):
     """The prediction APIs that are spoken; one left out is off."""
 
     v1: V1 | None = None
     v2: V2 | None = None
     certifai: Certifai | None = None
+    seldon: Seldon | None = None
 
     def enabled(self) -> dict[str, Any]:
         """Options by dialect name, of those that are on."""

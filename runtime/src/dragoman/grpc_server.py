@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+from google.protobuf import any_pb2, descriptor_pool
 from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
@@ -20,7 +21,7 @@ from dragoman.dialects.dialect import Request, Rpc
 from dragoman.dialects.v2_grpc import grpc_status
 from dragoman.errors import BadRequest, CallError, TooLarge
 from dragoman.exchange import CLIENT_LEFT, Worker, request_id, unexpected
-from dragoman.proto import open_inference
+from dragoman.proto import open_inference, seldon
 from dragoman.registry import Registry, ServedModel
 
 _CONNECTION_AGE_MS = 300_000  # connections age out, so that clients spread over workers and pods again
@@ -77,10 +78,11 @@ class GrpcServer:
 
 
 def _reflected() -> Any:
-    """The pool that reflection answers from: the dialects' own messages, and those of health and reflection beside them."""
-    for file in (health_pb2.DESCRIPTOR, reflection_pb2.DESCRIPTOR):
-        open_inference.DESCRIPTOR.pool.AddSerializedFile(file.serialized_pb)
-    return open_inference.DESCRIPTOR.pool
+    """The pool that reflection answers from: every dialect's own messages, and those of health and reflection beside them."""
+    pool = descriptor_pool.DescriptorPool()
+    for file in (health_pb2, reflection_pb2, open_inference, any_pb2, seldon):
+        pool.AddSerializedFile(file.DESCRIPTOR.serialized_pb)
+    return pool
 
 
 def _handler(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Any:

@@ -71,7 +71,7 @@ def _import_ahead(boot: Boot) -> None:
     """What workers need, while the model is still being fetched: shared by all of them. Importing grpc starts nothing, so it may fork."""
     import dragoman.worker
 
-    if any("v2" in m.spec.serving.dialects.enabled() for m in boot.manifests):
+    if any({"v2", "seldon"} & set(m.spec.serving.dialects.enabled()) for m in boot.manifests):
         import dragoman.grpc_server  # noqa: F401
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from dragoman.errors import MissingLibrary, StoreUnavailable
@@ -69,6 +70,12 @@ class Memcached:
         """Ends the connections; the next call makes new ones."""
         for link in self._links:
             await link.close()
+
+
+@cache
+def memcached_at(servers: tuple[str, ...], timeout_seconds: float) -> Memcached:
+    """The one of this process that asks these servers, however often paths are built anew."""
+    return Memcached(servers, timeout_seconds)
 
 
 class _Link:

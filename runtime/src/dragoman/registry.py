@@ -80,8 +80,8 @@ class Outcome:
 class ModelView:
     """A model as dialects see it."""
 
-    def __init__(self, outcome: Outcome) -> None:
-        self._outcome = outcome
+    def __init__(self, outcome: Outcome, revision: str = "") -> None:
+        self._outcome, self._revision = outcome, revision
 
     @property
     def name(self) -> str:
@@ -90,6 +90,10 @@ class ModelView:
     @property
     def version(self) -> str:
         return self._outcome.digest.removeprefix("sha256:")[:12]
+
+    @property
+    def revision(self) -> str:
+        return self._revision
 
     @property
     def format(self) -> str:
@@ -119,8 +123,8 @@ class ServedModel(ModelView):
     def authored(self) -> Mapping[str, Any]:
         return self._outcome.authored
 
-    def __init__(self, outcome: Outcome, slot: Slot, observe: Callable[[float, int], None]) -> None:
-        super().__init__(outcome)
+    def __init__(self, outcome: Outcome, slot: Slot, observe: Callable[[float, int], None], revision: str = "") -> None:
+        super().__init__(outcome, revision)
         self._outputs = {output.name: _no_rows(output) for output in outcome.signature.outputs}
         self._check: Callable[[Table], Table] = Checker(outcome.signature)
     @property

@@ -49,6 +49,7 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     target: str | None = None  # what is predicted: "species"
     named: bool = True
     extra_columns: Literal["refuse", "ignore"] = "refuse"
+    unpacks: bool = False  # rows may come as messages that the model's own data handler unpacks: one column, and the argument `unpack`
 
     def example_row(self) -> dict[str, Any]:
         """A row that passes the check: each field's example, first enum value, or a plain value inside its bounds."""

@@ -73,7 +73,7 @@ async def _serve(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeat
     own = metrics()
     models: dict[str, ServedModel] = {}
     for name, outcome in outcomes.items():
-        models[name] = ServedModel(outcome, slot, _observer(own, name))
+        models[name] = ServedModel(outcome, slot, _observer(own, name), boot.settings.revision)
     limits = [m.limits for m in models.values()]
     admission = Admission(
         max(limit.max_concurrency for limit in limits), _BODY_BUDGET * max(limit.max_request_bytes for limit in limits), heartbeats, slot
