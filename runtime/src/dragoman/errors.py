@@ -127,7 +127,7 @@ class Overloaded(CallError):
 
     status = 429
     reason = "Overloaded"
-    headers = (("retry-after", "1"),)
+    headers: tuple[tuple[str, str], ...] = (("retry-after", "1"),)
 
 
 class Throttled(Overloaded):
@@ -140,7 +140,7 @@ class TooManyRows(Overloaded):
     """One request has more rows than its path takes."""
 
     reason = "TooManyRows"
-    headers = ()
+    headers = ()  # the same request will not do better later
 
 
 class QueueFull(Overloaded):

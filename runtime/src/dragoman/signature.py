@@ -36,6 +36,14 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", fo
     dtype: str | None = None  # as numpy names it
 
 
+class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True):
+    """A parameter of a model's method."""
+
+    name: str
+    required: bool = True
+    type: Literal["int", "float", "bool", "str"] | None = None  # where its annotation, or its default value, is one of these
+
+
 class Signature(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """Inputs in the model's order, and outputs.
 
@@ -49,6 +57,7 @@ class Signature(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel")
     target: str | None = None  # what is predicted: "species"
     named: bool = True
     extra_columns: Literal["refuse", "ignore"] = "refuse"
+    parameters: dict[str, tuple[Parameter, ...]] = {}  # of each output's method, the rows' own first; not there where they cannot be read
     unpacks: bool = False  # rows may come as messages that the model's own data handler unpacks: one column, and the argument `unpack`
 
     def example_row(self) -> dict[str, Any]:

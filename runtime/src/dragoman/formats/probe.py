@@ -14,6 +14,7 @@ import numpy as np
 from dragoman.check import Checker
 from dragoman.formats.inference import output_type
 from dragoman.predictors import Predictor, checked_outputs
+from dragoman.predictors.arguments import parameters_of
 from dragoman.signature import Output, Signature
 from dragoman.table import Array, Table
 
@@ -29,7 +30,8 @@ class Probed(msgspec.Struct, frozen=True):
 
 def probe(predictor: Predictor) -> Probed:
     """The signature with its outputs as the example row was answered. What raises is a warning: the example may be at fault."""
-    signature = predictor.signature
+    parameters = {o.name: found for o in predictor.signature.outputs if (found := parameters_of(predictor, o.name))}
+    signature = msgspec.structs.replace(predictor.signature, parameters=parameters)
     if not signature.inputs:
         return Probed(signature)
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dragoman.predictors.arguments import refuse_unknown_arguments
+from dragoman.predictors.arguments import called, refuse_unknown_arguments
 from dragoman.predictors.feed import Feed
 from dragoman.signature import Signature
 from dragoman.table import Table
@@ -33,4 +33,4 @@ class AuthoredPredictor:
         method = getattr(self.model, name)
         if arguments:
             refuse_unknown_arguments(name, method, arguments)
-        return method(rows, **arguments)
+        return called(method, rows, arguments)
