@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from dragoman import __version__, json
@@ -13,6 +13,7 @@ Schema = dict[str, Any]
 
 _ERRORS = {
     400: "The request is malformed, or its rows are not what the model takes",
+    401: "No token, or none that is accepted here",
     403: "Not allowed, or not switched on",
     404: "No such model, version or path",
     413: "The body is larger than serving.limits.maxRequestBytes",
@@ -25,8 +26,11 @@ _ERRORS = {
 PREDICT_ERRORS = (400, 404, 413, 415, 429, 500, 503, 504)
 
 
-def openapi_document(models: Sequence[Model], surfaces: Sequence[Surface]) -> bytes:
-    """The whole document, as JSON. Its schemas have each model's rows as `<model>.row`, for the dialects' path items to refer to."""
+def openapi_document(models: Sequence[Model], surfaces: Sequence[Surface], *, guarded: bool = False) -> bytes:
+    """The whole document, as JSON. Its schemas have each model's rows as `<model>.row`, for the dialects' path items to refer to.
+
+    `guarded`: tokens are configured, and what is not health asks for one.
+    """
     schemas: Schema = {"Error": ERROR_SCHEMA}
     for model in models:
         schemas[f"{model.name}.row"] = row_schema(model.signature)
@@ -38,7 +42,23 @@ def openapi_document(models: Sequence[Model], surfaces: Sequence[Surface]) -> by
         "paths": paths,
         "components": {"schemas": schemas},
     }
+    if guarded:
+        document["components"] = {"schemas": schemas, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}}
+        document["security"] = [{"token": []}]
+        document["paths"] = _with_security(paths, {a.path for surface in surfaces for a in surface.answers if not a.guarded})
     return json.encode(document)
+
+
+def _with_security(paths: Mapping[str, Any], health: Collection[str]) -> Schema:
+    """Each operation with its 401; those of health with no need of a token."""
+    refused = {"401": {"description": _ERRORS[401]}}
+    return {
+        path: {
+            method: operation | ({"security": []} if path in health else {"responses": refused | operation["responses"]})
+            for method, operation in item.items()
+        }
+        for path, item in paths.items()
+    }
 
 
 ERROR_SCHEMA: Schema = {

@@ -26,7 +26,7 @@ class V1:
         answers = [Answer("/v1/models", lambda request: Reply(200, listing))]
         predicts = []
         for model in served:
-            answers.append(Answer(_path(model), _state(model)))
+            answers.append(Answer(_path(model), _state(model), model=model))
             predicts.append(Predict(f"{_path(model)}:predict", model, _decode_predict, _encode_predict))
             predicts.append(Predict(f"{_path(model)}:explain", model, _decode_explain, _encode_explain))
         paths = {path: item for model in served for path, item in _openapi(model).items()}

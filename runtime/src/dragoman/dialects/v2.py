@@ -31,15 +31,15 @@ class V2:
         live = json.encode({"live": True})
         answers = [
             Answer("/v2", lambda request: Reply(200, about)),
-            Answer("/v2/health/live", lambda request: Reply(200, live)),
-            Answer("/v2/health/ready", lambda request: _readiness({}, is_ready(by_name))),
+            Answer("/v2/health/live", lambda request: Reply(200, live), guarded=False),
+            Answer("/v2/health/ready", lambda request: _readiness({}, is_ready(by_name)), guarded=False),
             Answer("/v2/repository/index", lambda request: _index(by_name, request), "POST"),
         ]
         predicts = []
         for model in by_name.values():
             for path in _paths(model):
                 answers.append(Answer(path, _metadata(model)))
-                answers.append(Answer(f"{path}/ready", _model_readiness(model)))
+                answers.append(Answer(f"{path}/ready", _model_readiness(model), guarded=False))  # health, by the protocol's own word
                 predicts.append(Predict(f"{path}/infer", model, _decode(model), _encode(model)))
             for verb in ("load", "unload"):
                 answers.append(Answer(f"/v2/repository/models/{model.name}/{verb}", _refusal(verb), "POST"))
