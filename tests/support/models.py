@@ -14,6 +14,7 @@ from sklearn.datasets import load_breast_cancer, load_iris
 from dragoman.check import Checker
 from dragoman.formats import LoadedModel, ModelFiles, Settings, load
 from dragoman.predictors import checked_outputs
+from dragoman.signature import Output
 from dragoman.table import Array, Table
 
 IRIS_NAMES = ["sepal_length", "sepal_width", "petal_length", "petal_width"]
@@ -43,6 +44,11 @@ def files(path: Path, name: str | None = None) -> ModelFiles:
 
 def loaded(path: Path, declared: str | None = None, **options: Any) -> LoadedModel:
     return load(files(path), declared, settings=Settings(threads=1), **options)
+
+
+def own_outputs(model: LoadedModel) -> tuple[Output, ...]:
+    """Those that are methods of the model; an explanation that the runtime makes of it is not."""
+    return tuple(output for output in model.predictor.signature.outputs if output.how is None)
 
 
 def answer(model: LoadedModel, rows: Sequence[Any] | Table, output: str = "predict", **arguments: Any) -> Array:

@@ -56,7 +56,7 @@ from sklearn.preprocessing import (
 )
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
-from tests.support.models import IRIS_NAMES, alone, answer, assert_same, iris, loaded
+from tests.support.models import IRIS_NAMES, alone, answer, assert_same, iris, loaded, own_outputs
 
 from dragoman.errors import InvalidInput, ModelLoadFailed
 from dragoman.formats import LoadedModel, Settings, probe
@@ -136,7 +136,7 @@ def served(model: Any, folder: Path) -> LoadedModel:
 
 
 def methods(model: LoadedModel) -> list[str]:
-    return [output.name for output in model.predictor.signature.outputs]
+    return [output.name for output in own_outputs(model)]
 
 
 def in_process(model: Any, method: str, rows: Any) -> Any:
@@ -244,7 +244,7 @@ def test_a_classifier_says_its_names_classes_and_outputs(tmp_path: Path) -> None
     assert [(f.name, f.type, f.nullable) for f in signature.inputs] == [(name, "number", False) for name in IRIS_NAMES]
     assert (signature.classes, signature.named) == ((0, 1, 2), True)
     assert signature.inputs[0].example == pytest.approx(iris()[0]["sepal_length"].mean(), rel=1e-3)
-    predict, proba, _ = signature.outputs
+    predict, proba, *_ = signature.outputs
     assert (predict.type, predict.dtype, proba.width) == ("integer", "int64", 3)
 
 

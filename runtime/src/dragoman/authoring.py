@@ -54,6 +54,7 @@ def save(
     *,
     signature: Signature | None = None,
     example: Any = None,
+    background: Any = None,
     name: str | None = None,
     rows_independent: bool | None = None,
 ) -> str:
@@ -61,9 +62,19 @@ def save(
 
     scikit-learn estimators and boosters in their shape are written by joblib, any other object with a `predict` by cloudpickle.
     `example` is training data (a DataFrame or a 2-D array): it tells the names and types of the inputs where `signature` does not,
-    and its first 100 rows are kept. `rows_independent` says that a row's answer never depends on the rows beside it.
-    Raises `TypeError` where the model has no `predict`. The folder is made; files of an earlier save in it are replaced.
+    and 100 rows of it are kept. `background` is what explanations compare a row with, in the same form: 100 rows of it are kept; without
+    it they compare with the example. `rows_independent` says that a row's answer never depends on the rows beside it.
+    Raises `TypeError` where the model has no `predict`, `ValueError` where the background has not the model's inputs. The folder is made;
+    files of an earlier save in it are replaced.
     """
     from dragoman.formats.saving import save_model
 
-    return save_model(model, Path(folder), signature=signature, example=example, name=name, rows_independent=rows_independent)
+    return save_model(
+        model,
+        Path(folder),
+        signature=signature,
+        example=example,
+        background=background,
+        name=name,
+        rows_independent=rows_independent,
+    )

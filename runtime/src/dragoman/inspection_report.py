@@ -14,6 +14,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from dragoman.call import EXPLAIN
 from dragoman.inspection import Inspection
 from dragoman.signature import Field, Output, Signature
 
@@ -58,6 +59,9 @@ def _facts(told: Inspection) -> Iterator[tuple[str, str]]:
         yield "kind", _KINDS[told.kind]
     if told.not_loaded is None:
         yield "rows", _ROWS[bool(told.rows_independent)]
+    explained = _explained(told)
+    if explained is not None:
+        yield "explanations", explained
     if told.versions:
         yield "versions", ", ".join(f"{name} {version}" for name, version in sorted(told.versions.items()))
     if told.saved_with:
@@ -70,6 +74,16 @@ _ROWS = {
     True: "independent: requests are batched together",
     False: "not known to be independent: each request is predicted alone",
 }
+
+
+def _explained(told: Inspection) -> str | None:
+    """How, where it was loaded: only then is it known."""
+    if told.signature is None or told.not_loaded is not None:
+        return None
+    output = next((o for o in told.signature.outputs if o.name == EXPLAIN), None)
+    if output is None:
+        return "none: the model's inputs are not known, or it has no predict"
+    return output.how or "the model's own"
 
 
 def _signature(signature: Signature, *, saved: bool) -> Iterator[RenderableType]:

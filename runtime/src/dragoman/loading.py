@@ -18,7 +18,7 @@ from dragoman.registry import ModelView, Outcome
 from dragoman.settings import Settings
 from dragoman.signature import Signature
 
-_LEAVES_MUCH = 16 * 1024 * 1024  # bytes of a model; looking through all objects for what a smaller one leaves is a tenth of the start
+LEAVES_MUCH = 16 * 1024 * 1024  # bytes of a model; looking through all objects for what a smaller one leaves is a tenth of the start
 
 
 def forks(load: Load, manifest: ModelDeployment) -> bool:
@@ -37,11 +37,20 @@ def load_model(load: Load, manifest: ModelDeployment, settings: Settings) -> Loa
         pinned=model.digest is not None,
         inputs=model.inputs,
         outputs=(model.outputs.target, model.outputs.classes),
-        settings=formats.Settings(threads=cgroup.threads_per_worker(settings.workers)),
+        settings=formats.Settings(
+            threads=cgroup.threads_per_worker(settings.workers),
+            timeout_seconds=manifest.spec.serving.limits.timeout_seconds,
+            rows_independent=manifest.spec.serving.batching.rows_independent,
+        ),
     )
-    if sum(path.stat().st_size for path in files.listing().values()) >= _LEAVES_MUCH:
+    if size_of(load) >= LEAVES_MUCH:
         return_memory()
     return loaded
+
+
+def size_of(load: Load) -> int:
+    """Bytes on disk."""
+    return sum(path.stat().st_size for path in _files(load).listing().values())
 
 
 def return_memory() -> None:

@@ -34,6 +34,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", fo
     type: Literal["number", "integer", "string", "boolean", "object"] = "number"
     width: int | None = None  # values a row: None for one value, n for a list of n, -1 where it is not known
     dtype: str | None = None  # as numpy names it
+    how: str | None = None  # of explanations that are not the model's own method: "exact (linear) against …", "ablation against …"
 
 
 class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True):

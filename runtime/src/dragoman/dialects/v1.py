@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -28,7 +29,7 @@ class V1:
         for model in served:
             answers.append(Answer(_path(model), _state(model), model=model))
             predicts.append(Predict(f"{_path(model)}:predict", model, _decode_predict, _encode_predict))
-            predicts.append(Predict(f"{_path(model)}:explain", model, _decode_explain, _encode_explain))
+            predicts.append(Predict(f"{_path(model)}:explain", model, _decode_explain, partial(_encode_explain, model)))
         paths = {path: item for model in served for path, item in _openapi(model).items()}
         return Surface(predicts, answers, prefixes=("/v1",), not_found=_not_found(names), openapi=_LISTING_PATH | paths)
 
@@ -47,7 +48,7 @@ def _state(model: Model) -> Callable[[Request], Reply]:
     """Whether the model can be asked: 503 while it cannot, with the same body."""
     ready = Reply(200, json.encode({"name": model.name, "ready": True}))
     unready = Reply(503, json.encode({"name": model.name, "ready": False}))
-    return lambda request: ready if model.state == "Loaded" else unready
+    return lambda request: ready if model.ready else unready
 
 
 def _not_found(names: Sequence[str]) -> Callable[[Request], CallError]:
@@ -124,9 +125,17 @@ def _encode_predict(request: Request, call: Call, prediction: Prediction) -> Rep
     return Reply(200, json.encode({"predictions": json.writable(prediction.outputs[PREDICT])}))
 
 
-def _encode_explain(request: Request, call: Call, prediction: Prediction) -> Reply:
+def _encode_explain(model: Model, request: Request, call: Call, prediction: Prediction) -> Reply:
     predictions, explanations = (json.writable(prediction.outputs[name]) for name in (PREDICT, EXPLAIN))
+    if _attributed(model):
+        names = [field.name for field in model.signature.inputs]
+        explanations = [dict(zip(names, row, strict=True)) for row in prediction.outputs[EXPLAIN].tolist()]
     return Reply(200, json.encode({"predictions": predictions, "explanations": explanations}))
+
+
+def _attributed(model: Model) -> str | None:
+    """How, where the explanations are the runtime's: a contribution of each input. The model's own are given as they are."""
+    return next((output.how for output in model.signature.outputs if output.name == EXPLAIN), None)
 
 
 # --- documentation -----------------------------------------------------------------------------------------------
@@ -173,9 +182,17 @@ def _openapi(model: Model) -> Mapping[str, Any]:
     predictions = {"predictions": openapi.outputs_schema(model.signature, PREDICT)}
     item[f"{_path(model)}:predict"] = _operation(model, "predict", predictions)
     if any(output.name == EXPLAIN for output in model.signature.outputs):
-        explanations = predictions | {"explanations": openapi.outputs_schema(model.signature, EXPLAIN)}
-        item[f"{_path(model)}:explain"] = _operation(model, "explain", explanations)
+        item[f"{_path(model)}:explain"] = _operation(model, "explain", predictions | {"explanations": _explanations_schema(model)})
     return item
+
+
+def _explanations_schema(model: Model) -> dict[str, Any]:
+    how = _attributed(model)
+    if how is None:
+        return openapi.outputs_schema(model.signature, EXPLAIN)
+    names = [field.name for field in model.signature.inputs]
+    row = {"type": "object", "required": names, "properties": {name: {"type": ["number", "null"]} for name in names}}
+    return {"type": "array", "items": row, "description": f"What each input contributed to the row's answer: {how}"}
 
 
 def _operation(model: Model, verb: str, properties: Mapping[str, Any]) -> Mapping[str, Any]:

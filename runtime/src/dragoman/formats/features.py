@@ -106,7 +106,7 @@ def _column_transformer(transformer: Any, flow: Flow) -> Flow:
         return _opaque(transformer, flow)
     return _merged(
         [
-            learn(step, Flow([flow.columns[i] for i in _indices(columns, flow.columns)], filled=flow.filled))
+            learn(step, Flow([flow.columns[i] for i in positions(columns, [f.name for f in flow.columns])], filled=flow.filled))
             for _, step, columns in transformer.transformers_
         ]
     )
@@ -119,22 +119,21 @@ def _merged(parts: Sequence[Flow], *, aligned: bool = True) -> Flow:
     return Flow(columns, aligned and all(p.aligned for p in parts), frozenset(columns) - unfilled)
 
 
-def _indices(columns: Any, features: Sequence[Feature]) -> list[int]:
+def positions(columns: Any, names: Sequence[str]) -> list[int]:
     """Positions of a fitted ColumnTransformer's columns, which are given as names, positions, a slice or a mask."""
     if isinstance(columns, str | int | np.integer):
         columns = [columns]
     if isinstance(columns, slice):
         if isinstance(columns.start, str) or isinstance(columns.stop, str):
-            names = [f.name for f in features]
             start = 0 if columns.start is None else names.index(columns.start)
             stop = len(names) if columns.stop is None else names.index(columns.stop) + 1  # by name the end is included
             return list(range(start, stop, columns.step or 1))
-        return list(range(len(features)))[columns]
+        return list(range(len(names)))[columns]
     items = list(columns)
     if items and all(isinstance(i, bool | np.bool_) for i in items):
         return [i for i, chosen in enumerate(items) if chosen]
-    where = {f.name: i for i, f in enumerate(features)}
-    return [where[str(i)] if isinstance(i, str) else int(i) % len(features) for i in items]
+    where = {name: i for i, name in enumerate(names)}
+    return [where[str(i)] if isinstance(i, str) else int(i) % len(names) for i in items]
 
 
 def _imputer(imputer: Any, flow: Flow) -> Flow:
@@ -143,8 +142,8 @@ def _imputer(imputer: Any, flow: Flow) -> Flow:
         value = statistics[i] if flow.aligned and statistics is not None and len(statistics) == len(flow.columns) else None
         column.is_a(_imputed_type(imputer, value))
         column.like(_plain(value))
-    widened = bool(getattr(imputer, "add_indicator", False)) or (statistics is not None and any(_is_missing(s) for s in statistics))
-    takes = _is_missing(imputer.missing_values)
+    widened = bool(getattr(imputer, "add_indicator", False)) or (statistics is not None and any(is_missing(s) for s in statistics))
+    takes = is_missing(imputer.missing_values)
     flow.take_missing(takes)
     return Flow(flow.columns, flow.aligned and not widened, frozenset(flow.columns) if takes else flow.filled)
 
@@ -162,13 +161,13 @@ def _encoder(encoder: Any, flow: Flow) -> Flow:
     """Encoders of categories tell a column's values, and whether others are refused."""
     strict = getattr(encoder, "handle_unknown", "ignore") == "error"
     ordinal = sklearn_name(encoder) == "OrdinalEncoder"
-    passes = ordinal and _is_missing(encoder.encoded_missing_value)  # a missing value that training had stays missing
+    passes = ordinal and is_missing(encoder.encoded_missing_value)  # a missing value that training had stays missing
     categories = getattr(encoder, "categories_", ())
     if not flow.aligned or len(categories) != len(flow.columns):
         return _opaque(encoder, flow)
     filled = set(flow.filled)
     for column, known in zip(flow.columns, categories, strict=True):
-        values = tuple(_plain(v) for v in known if not _is_missing(v))
+        values = tuple(_plain(v) for v in known if not is_missing(v))
         with_missing = len(values) < len(known)
         first = column.type is None
         column.is_a(category_type(values))
@@ -234,7 +233,7 @@ def _hist_gradient_boosting(model: Any, flow: Flow) -> Flow:
         where = [i for i, is_one in enumerate(categorical) if is_one]
         for i, values in zip(where, _categories_of(model), strict=False):
             column = flow.columns[i]
-            known = tuple(_plain(v) for v in values if not _is_missing(v))
+            known = tuple(_plain(v) for v in values if not is_missing(v))
             column.is_a(category_type(known))
             column.like(known[0] if known else None)
     return _numeric(model, flow)
@@ -313,7 +312,8 @@ INNER: dict[str, _Inner] = {
 }
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
+    """Whether a fitted attribute's value stands for a missing one: None, NaN, pandas' NA."""
     return value is None or (isinstance(value, float | np.floating) and math.isnan(value)) or type(value).__name__ == "NAType"
 
 

@@ -108,6 +108,8 @@ class Settings:
     """How a model is loaded."""
 
     threads: int = 1  # that one predict may use
+    timeout_seconds: float = 60.0  # of a request: an explanation is given up before that
+    rows_independent: bool | None = None  # as the manifest says; None: as the format and model.json say
 
 
 @dataclass(frozen=True)

@@ -41,8 +41,13 @@ def load_found(
         signature = _over(signature, beside.signature)
         rows_independent = rows_independent if beside.rows_independent is None else beside.rows_independent
         warnings = tuple(dict.fromkeys((*warnings, *sidecar.mismatches(beside.versions, loaded.versions))))
-    signature = declare(signature, inputs, outputs)
-    return with_signature(dataclasses.replace(loaded, warnings=warnings), signature, rows_independent)
+    own, signature = signature, declare(signature, inputs, outputs)
+    if settings.rows_independent is not None:
+        rows_independent = settings.rows_independent
+    settled = with_signature(dataclasses.replace(loaded, warnings=warnings), signature, rows_independent)
+    from dragoman.formats.explaining import explained  # imports numpy, as loading anything does
+
+    return explained(settled, own, () if beside is None else beside.background or beside.sample, settings)
 
 
 def _over(inferred: Signature, saved: Signature) -> Signature:

@@ -33,7 +33,14 @@ _FILES = ("model.joblib", "model.pkl", "model.ubj", "model.txt")
 
 
 def save_model(
-    model: Any, folder: Path, *, signature: Signature | None, example: Any, name: str | None, rows_independent: bool | None
+    model: Any,
+    folder: Path,
+    *,
+    signature: Signature | None,
+    example: Any,
+    background: Any,
+    name: str | None,
+    rows_independent: bool | None,
 ) -> str:
     """See `dragoman.save`."""
     from dragoman.storage.digest import digest_of
@@ -45,7 +52,7 @@ def save_model(
         (folder / old).unlink(missing_ok=True)
     parts = list(walk(model))
     file = _write(model, parts, folder)
-    settled = signature if signature is not None else _signature(model, example)
+    settled = signature if signature is not None else _signature(model, example if example is not None else background)
     sidecar.write(
         folder,
         sidecar.Sidecar(
@@ -57,11 +64,23 @@ def save_model(
             rows_independent=rows_independent,
             versions={**versions_of({package_of(part) for part in parts} | {"numpy", "cloudpickle"}), "python": sidecar.python_version()},
             sample=() if example is None else rows_of(spread(example, sidecar.SAMPLE_ROWS), settled.inputs),
+            background=_background(background, settled.inputs),
         ),
     )
     for cache in folder.glob("__pycache__"):
         shutil.rmtree(cache)
     return digest_of(folder)
+
+
+def _background(rows: Any, inputs: Sequence[Field]) -> tuple[tuple[Any, ...], ...]:
+    """`ValueError` where the rows are not of the model's inputs: without them there would be explanations of another meaning."""
+    if rows is None:
+        return ()
+    kept = rows_of(spread(rows, sidecar.SAMPLE_ROWS), inputs)
+    if not kept:
+        names = ", ".join(field.name for field in inputs[:20]) or "none are known"
+        raise ValueError(f"background must have rows, and the model's inputs as columns: {names}")
+    return kept
 
 
 def _format(path: Path) -> str:
@@ -118,10 +137,9 @@ def _signature(model: Any, example: Any) -> Signature:
         return _shown(declared_signature(model, type(model).__name__), example)
     if type(model).__name__ == "Booster" and package_of(model) in ("xgboost", "lightgbm"):
         return _shown(signature_of_booster(model), example)
+    known, methods = Signature(), METHODS
     if hasattr(model, "n_features_in_") or package_of(model) in _INSTALLED:
         known, methods = signature_and_feed(model)[0], ESTIMATOR_METHODS
-    else:
-        known, methods = Signature(), METHODS
     if example is None:
         return known
     return msgspec.structs.replace(_shown(known, example), outputs=_answers(model, methods, example))

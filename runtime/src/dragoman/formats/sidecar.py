@@ -31,6 +31,7 @@ class Sidecar(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     rows_independent: bool | None = None  # None: as the format finds
     versions: dict[str, str] = {}  # packages at the time: {"scikit-learn": "1.9.1", "python": "3.11"}
     sample: tuple[tuple[Any, ...], ...] = ()  # up to 100 rows of the training data in the order of the inputs, null where missing
+    background: tuple[tuple[Any, ...], ...] = ()  # as `sample`: what explanations compare with, where that is not the sample itself
 
 
 def is_sidecar(candidate: Candidate) -> bool:

@@ -44,9 +44,12 @@ class EstimatorPredictor:
         try:
             return by_rows(method(rows, **arguments))
         except ValueError as error:
-            if _ABOUT_THE_ROWS.search(str(error)):
-                raise InvalidInput(" ".join(str(error).split())) from error
-            raise
+            raise refusal(error) or error from error
+
+
+def refusal(error: ValueError) -> InvalidInput | None:
+    """What scikit-learn raised, as the caller's to mend; None where it says nothing of the rows."""
+    return InvalidInput(" ".join(str(error).split())) if _ABOUT_THE_ROWS.search(str(error)) else None
 
 
 def by_rows(answer: Any) -> Any:
