@@ -25,6 +25,8 @@ _PATHS: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
     "v1": lambda name, options: f"/v1/models/{name}:predict",
     "v2": lambda name, options: f"/v2/models/{name}/infer",
     "seldon": lambda name, options: "/predict",
+    "porter": lambda name, options: _porter(name, options),
+    "datarobot": lambda name, options: f"/predApi/v1.0/deployments/{options.get('deploymentId') or name}/predictions",
     "certifai": lambda name, options: "/" + str(options.get("route") or f"{name}/predict").strip("/"),
 }
 _REASONS = {"Pending": Reason.WAITING_FOR_PODS, "Fetching": Reason.FETCHING, "Loading": Reason.LOADING, "Loaded": Reason.ROLLING_OUT}
@@ -225,6 +227,13 @@ def _endpoints(md: ModelDeployment, url: str) -> list[Object]:
 
 def _path(md: ModelDeployment, dialect: str) -> str:
     return _PATHS[dialect](md.name, md.serving.dialects[dialect] or {}) if dialect in _PATHS else "/"
+
+
+def _porter(name: str, options: Mapping[str, Any]) -> str:
+    """Of services that the model's own code makes only their health checks are known here."""
+    parts = [str(options.get("namespace") or "").strip("/"), str(options.get("name") or name)]
+    parts += [str(options.get("apiVersion") or "v1"), str(options.get("action") or "prediction")]
+    return "/" + "/".join(filter(None, parts))
 
 
 _Condition = tuple[str, str, Reason, str]  # type, status, reason, message

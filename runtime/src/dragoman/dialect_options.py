@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from dragoman.datarobot_options import Datarobot
+
 from dragoman.memcached import address_of
 
 
@@ -85,12 +87,91 @@ class Seldon(Options, frozen=True):
             yield from (f"memcached.{problem}" for problem in self.memcached.problems())
 
 
+class PorterApp(Options, frozen=True):
+    """What porter's health checks and docs say of the application."""
+
+    name: str | None = None
+    description: str | None = None
+    version: str | None = None
+    meta: dict[str, Any] = {}
+
+    def problems(self) -> Iterator[str]:
+        yield from _no_json("meta", self.meta)
+
+
+class Porter(Options, frozen=True):
+    """Options of the porter API. Those from `app` on are of the application: models of one server say the same, and None leaves them as the
+    code of the services has them, else off."""
+
+    name: str | None = None  # None: metadata.name
+    api_version: str = "v1"
+    namespace: str = ""  # before the name in the path: "datascience"
+    action: str = "prediction"  # the last part of the path
+    meta: dict[str, Any] = {}  # in every reply, as model_context.model_meta
+    batch_prediction: bool = True  # requests hold a list of rows; False: one row
+    feature_schema: dict[str, Any] | None = None  # of a row, without its id; JSON Schema. None: made of the model's inputs
+    prediction_schema: dict[str, Any] | None = None  # of one prediction. None: a number
+    infer_feature_columns: bool = True  # the model is given the schema's columns; False: every one, as it was sent
+    validate_request_data: bool = False
+    validate_response_data: bool = False
+    log_api_calls: bool = False
+    app: PorterApp | None = None
+    expose_docs: bool | None = None
+    docs_url: str | None = None  # None: /docs/
+    docs_json_url: str | None = None  # None: /_docs.json
+    docs_prefix: str | None = None  # before both
+    return_message_on_error: bool | None = None  # None: True
+    return_traceback_on_error: bool | None = None
+    return_user_data_on_error: bool | None = None
+    return_request_id: bool | None = None  # None: True
+    support_response_gzip: bool | None = None
+
+    def problems(self) -> Iterator[str]:
+        for field, value in (("name", self.name), ("apiVersion", self.api_version), ("action", self.action)):
+            if value is not None and not re.fullmatch(_PART, value):
+                yield f"{field}: must be one part of a path, without / and spaces, got {value!r}"
+        if not re.fullmatch(f"/?({_PART}(/{_PART})*)?/?", self.namespace):
+            yield f"namespace: must be parts of a path, such as datascience/models, got {self.namespace!r}"
+        for field, value in (("docsUrl", self.docs_url), ("docsJsonUrl", self.docs_json_url)):
+            if value is not None and not re.fullmatch(f"/{_PART}(/{_PART})*/?", value):
+                yield f"{field}: must be a path that begins with /, such as /docs/, got {value!r}"
+        if self.docs_prefix is not None and not re.fullmatch(f"(/{_PART})*", self.docs_prefix):
+            yield f"docsPrefix: must begin with / and not end with one, such as /models, got {self.docs_prefix!r}"
+        yield from _no_json("meta", self.meta)
+        if self.app is not None:
+            yield from (f"app.{problem}" for problem in self.app.problems())
+        from dragoman.porter.schemas import of_definition
+
+        for field, schema in (("featureSchema", self.feature_schema), ("predictionSchema", self.prediction_schema)):
+            try:
+                if schema is not None:
+                    of_definition({"type": "object", **schema} if field == "featureSchema" else schema, field)
+            except ValueError as error:
+                yield str(error)
+        if self.feature_schema is not None and (
+            self.feature_schema.get("type", "object") != "object" or not self.feature_schema.get("properties")
+        ):
+            yield "featureSchema: must be of type object, with properties: one for each column"
+
+
+_PART = r"[^/\s{}<>?#%]+"  # of a path
+
+
+def _no_json(field: str, value: Any) -> Iterator[str]:
+    try:
+        msgspec.json.encode(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        yield f"{field}: must be JSON: {error}"
+
+
 class Dialects(Options, frozen=True):
     """The prediction APIs that are spoken; one left out is off."""
 
     v1: V1 | None = None
     v2: V2 | None = None
+    porter: Porter | None = None
     certifai: Certifai | None = None
+    datarobot: Datarobot | None = None
     seldon: Seldon | None = None
 
     def enabled(self) -> dict[str, Any]:
