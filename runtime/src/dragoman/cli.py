@@ -172,6 +172,7 @@ def serve(
             keep_alive_seconds=keep_alive_seconds,
             fork=sys.platform != "darwin" if start_method == "auto" else start_method == "fork",
         )
+        startup.check_tokens(manifests, settings.termination_log)
         raise typer.Exit(run(manifests, settings, startup.welcome if sys.stdout.isatty() or form == "text" else None))
 
 

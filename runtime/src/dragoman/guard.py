@@ -74,9 +74,9 @@ class Guards:
         return self._speaking[DIALECTS[dialect].option] <= self._users.keys()
 
     @property
-    def any(self) -> bool:
-        """Whether a model has tokens."""
-        return bool(self._users)
+    def configured(self) -> bool:
+        """Whether any model has tokens, or admin tokens."""
+        return bool(self._users or self._admins)
 
     def _one_of(self, names: Collection[str], credentials: Credentials) -> Check | None:
         tokens = [self._users[name] for name in self._users if name in names]

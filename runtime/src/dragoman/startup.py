@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from dragoman import manifest
+from dragoman import auth, manifest
 from dragoman.errors import InvalidSpec, ModelNotFound
 from dragoman.manifest import ModelDeployment
 from dragoman.status import ServerStatus
@@ -48,6 +50,17 @@ def name_of(uri: str) -> str:
     stem = re.sub(r"(\.tar)?\.[A-Za-z0-9]{1,10}$", "", last)
     name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:50].rstrip("-")
     return name if re.match(r"[a-z]", name) else f"model-{name}".rstrip("-")[:50]
+
+
+def check_tokens(manifests: Sequence[ModelDeployment], termination_log: str | None) -> None:
+    """Whether the tokens that manifests name can be read. Raises `InvalidSpec`, which is also written where the platform looks."""
+    try:
+        auth.check(manifests)
+    except InvalidSpec as error:
+        if termination_log:
+            with contextlib.suppress(OSError):
+                Path(termination_log).write_text(json.dumps({"reason": error.reason, "message": error.message}), "utf-8")
+        raise
 
 
 def default_termination_log() -> str | None:
