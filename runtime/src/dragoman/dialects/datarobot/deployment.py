@@ -18,17 +18,17 @@ from dragoman.dialects.datarobot.credentials import check_key
 from dragoman.dialects.datarobot.csv_reply import as_csv
 from dragoman.dialects.datarobot.csv_rows import read_csv
 from dragoman.dialects.datarobot.dataset import Dataset, Wanted
-from dragoman.dialects.datarobot.headers import headers_of
+from dragoman.dialects.datarobot.headers import Headers, headers_of
 from dragoman.dialects.datarobot.json_reply import as_json
 from dragoman.dialects.datarobot.json_rows import read_json
 from dragoman.dialects.datarobot.layout import Layout, layout_of
 from dragoman.dialects.datarobot.multipart import file_of
-from dragoman.dialects.datarobot.negotiation import CSV, JSON, Content, accepted, as_utf8, content_of
+from dragoman.dialects.datarobot.negotiation import CSV, JSON, accepted, as_utf8, content_of
 from dragoman.dialects.datarobot.parameters import Parameters, parameters_of
-from dragoman.dialects.datarobot.refusals import INVALID_TOKEN, NO_CREDENTIALS, NO_DATAROBOT_KEY, Unprocessable
+from dragoman.dialects.datarobot.refusals import INVALID_TOKEN, Unprocessable
 from dragoman.dialects.datarobot.rows import Asked, rows_of
 from dragoman.dialects.dialect import Model, Reply, Request
-from dragoman.errors import BadRequest, CallError, NotReady, SignatureMismatch, Unauthorized, UriTooLong
+from dragoman.errors import BadRequest, CallError, NotReady, SignatureMismatch, UnknownToken, UriTooLong
 from dragoman.signature import Signature
 from dragoman.table import Array
 
@@ -70,7 +70,7 @@ class Deployment:
 
     def _decode(self, request: Request, *, explaining: bool) -> Call:
         check_request_line(request)
-        check_key(request, self._key)
+        self.check_key(request)
         media_type = accepted(request.headers.get("accept", ""))
         parameters = parameters_of(request.query, explaining, self.options.time_series is not None)
         if self.model.state != "Loaded":
@@ -123,21 +123,24 @@ class Deployment:
         assert isinstance(asked, Asked)
         rows = rows_of(asked, prediction)
         body = as_csv(rows) if asked.media_type == CSV else as_json(rows)
-        return Reply(200, body, asked.media_type, headers_of(request, self.model_id, self._hit(request)))
+        return Reply(200, body, asked.media_type, self.headers(request))
 
     def error(self, error: CallError, request: Request) -> Reply:
-        return refusal(error, request, self.model_id, self._hit(request))
+        return refusal(error, request, self.headers(request))
 
-    def _hit(self, request: Request) -> bool:
-        return request.warm and self.model.state == "Loaded"
+    def headers(self, request: Request) -> Headers:
+        return headers_of(request, self.model_id, request.warm and self.model.state == "Loaded")
+
+    def check_key(self, request: Request) -> None:
+        """Raises `Unauthorized`."""
+        check_key(request, self._key)
 
 
-def refusal(error: CallError, request: Request, model_id: str = "", cache_hit: bool = False) -> Reply:
-    """`{"message": "<text>"}`; of a token that the core does not know, in the original's words."""
-    message = error.message
-    if isinstance(error, Unauthorized) and message not in (NO_CREDENTIALS, NO_DATAROBOT_KEY) and "datarobot-key" not in message:
-        message = INVALID_TOKEN
-    return Reply(error.status, json.encode({"message": message}), JSON, (*error.headers, *headers_of(request, model_id, cache_hit)))
+def refusal(error: CallError, request: Request, headers: Headers | None = None) -> Reply:
+    """`{"message": "<text>"}`; of a token that the core does not know, in the original's words. Without `headers`: of no deployment."""
+    message = INVALID_TOKEN if isinstance(error, UnknownToken) else error.message
+    ours = headers_of(request) if headers is None else headers
+    return Reply(error.status, json.encode({"message": message}), JSON, (*error.headers, *ours))
 
 
 def check_request_line(request: Request) -> None:
@@ -211,6 +214,3 @@ def example_rows(signature: Signature) -> list[dict[str, Any]]:
     """A row that the model takes."""
     row = {name: value for name, value in signature.example_row().items() if name not in time_series.MADE}
     return [row or {"f0": 0.0}]
-
-
-__all__ = ["JSON", "ROOT", "Content", "Deployment", "check_request_line", "example_rows", "refusal"]

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
 from dragoman import json
 from dragoman.datarobot_options import Datarobot as Options
 from dragoman.dialects.datarobot import documentation
+from dragoman.dialects.datarobot.credentials import credentials
 from dragoman.dialects.datarobot.deployment import ROOT, Deployment, check_request_line, example_rows, refusal
-from dragoman.dialects.datarobot.headers import headers_of
 from dragoman.dialects.datarobot.refusals import NOT_FOUND
 from dragoman.dialects.dialect import Answer, Model, Predict, Reply, Request, Surface
 from dragoman.errors import BadRequest, CallError, MethodNotAllowed, NotFound, UriTooLong
 
 ENCODINGS = frozenset({"identity", "gzip", "bz2"})
 _BARE = re.compile(re.escape(ROOT) + r"/[^/]+")
-_OTHER_METHODS = ("GET", "PUT", "PATCH", "DELETE")
+_ALLOWED = ("Allow", "OPTIONS, POST")
 
 
 class DataRobot:
@@ -30,16 +30,24 @@ class DataRobot:
     def surface(self, models: Sequence[tuple[Model, msgspec.Struct]]) -> Surface:
         """Raises `SignatureMismatch` where a loaded model cannot be what its options say."""
         predicts, answers, paths = [], [], {}
+        owners: dict[str, Deployment] = {}
         for model, options in models:
             assert isinstance(options, Options)
             one = Deployment(model, options)
             for path, decode in (("predictions", one.decode_predictions), ("predictionExplanations", one.decode_explanations)):
                 where = f"{one.path}/{path}"
                 predicts.append(Predict(where, model, decode, one.encode, encodings=ENCODINGS, error=one.error))
-                answers.append(Answer(where, _preflight(one), "OPTIONS"))
-                answers += [Answer(where, _not_allowed(one), method) for method in _OTHER_METHODS]
-                paths[where] = documentation.path_item(one, path)
-        return Surface(predicts, answers, prefixes=("/predApi",), not_found=not_found, openapi=paths)
+                answers.append(Answer(where, _preflight(one), "OPTIONS", guarded=False, model=model))
+                paths[where], owners[where] = documentation.path_item(one, path), one
+        return Surface(
+            predicts,
+            answers,
+            prefixes=("/predApi",),
+            error=_refusing(owners),
+            not_found=not_found,
+            credentials=_presented(owners),
+            openapi=paths,
+        )
 
     def error(self, error: CallError, request: Request) -> Reply:
         return refusal(error, request)
@@ -62,13 +70,29 @@ def not_found(request: Request) -> CallError:
 
 def _preflight(one: Deployment) -> Callable[[Request], Reply]:
     """What a browser asks before it posts: no credentials are needed."""
-    return lambda request: Reply(
-        200, b"", "text/plain", (("Allow", "OPTIONS, POST"), *headers_of(request, one.model_id, one.model.state == "Loaded"))
-    )
+    return lambda request: Reply(200, b"", "text/plain", (_ALLOWED, *one.headers(request)))
 
 
-def _not_allowed(one: Deployment) -> Callable[[Request], Reply]:
-    def reply(request: Request) -> Reply:
-        return one.error(MethodNotAllowed("The method is not allowed for the requested URL.", ("OPTIONS", "POST")), request)
+def _refusing(owners: Mapping[str, Deployment]) -> Callable[[CallError, Request], Reply]:
+    """404 and 405: with the headers of the deployment, where the path is one's."""
+
+    def reply(error: CallError, request: Request) -> Reply:
+        if isinstance(error, MethodNotAllowed):
+            error = MethodNotAllowed("The method is not allowed for the requested URL.", ("OPTIONS", "POST"))
+        one = owners.get(request.path)
+        return refusal(error, request) if one is None else one.error(error, request)
 
     return reply
+
+
+def _presented(owners: Mapping[str, Deployment]) -> Callable[[Request], str]:
+    """The token of a request, which has the deployment's datarobot-key too."""
+
+    def token(request: Request) -> str:
+        found = credentials(request)
+        one = owners.get(request.path)
+        if one is not None:
+            one.check_key(request)
+        return found
+
+    return token
