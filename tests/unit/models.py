@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from dragoman.manifest import State
@@ -18,6 +20,11 @@ class ServedAs(msgspec.Struct, frozen=True):
     state: State = "Loaded"
     reason: str = ""
     signature: Signature = Signature()
+    authored: dict[str, Any] = {}
+
+    @property
+    def ready(self) -> bool:
+        return self.state == "Loaded"
 
 
 IRIS = ServedAs(

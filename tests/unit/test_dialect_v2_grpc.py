@@ -25,7 +25,7 @@ from dragoman.call import Call, Prediction
 from dragoman.check import Checker
 from dragoman.dialects.dialect import Rpc
 from dragoman.dialects.v2_grpc import SERVICE, V2Grpc, grpc_status
-from dragoman.errors import BadRequest, CallError, Forbidden, NotFound, NotReady
+from dragoman.errors import BadRequest, CallError, NotFound, NotReady
 from dragoman.proto import open_inference as pb
 from dragoman.signature import Field, Signature
 from dragoman.tensors import DATATYPES
@@ -358,7 +358,7 @@ def test_health_follows_the_models() -> None:
         answered("ModelReady", name="wine")
 
 
-def test_the_repository_is_listed_and_not_changed() -> None:
+def test_the_repository_is_listed_and_is_an_administrators_to_change() -> None:
     index = answered("RepositoryIndex", IRIS, LOADING, FAILED)
     assert [(m.name, m.version, m.state, m.reason) for m in index.models] == [
         ("iris", "0123456789ab", "READY", ""),
@@ -366,9 +366,9 @@ def test_the_repository_is_listed_and_not_changed() -> None:
         ("bad", "", "UNAVAILABLE", "ModelLoadFailed: no"),
     ]
     assert [m.name for m in answered("RepositoryIndex", IRIS, LOADING, ready=True).models] == ["iris"]
-    for method in ("RepositoryModelLoad", "RepositoryModelUnload"):
-        with pytest.raises(Forbidden):
-            answered(method, model_name="iris")
+    for order in ("Load", "Unload"):
+        rpc = next(r for r in V2Grpc().surface([(IRIS, msgspec.Struct())]).rpcs if r.method.endswith(f"RepositoryModel{order}"))
+        assert (rpc.order, rpc.admin) == (order.lower(), True)
 
 
 @pytest.mark.parametrize("kind", [k for k in vars(errors).values() if isinstance(k, type) and issubclass(k, CallError)])

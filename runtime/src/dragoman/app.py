@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from dragoman.dialects import DIALECTS
 from dragoman.dialects.dialect import Predict, Reply, Request, Surface
 from dragoman.errors import CallError, InvalidSpec, MethodNotAllowed
 from dragoman.exchange import AnswerExchange, KeptExchange, PredictExchange, Worker, request_of, unexpected
+from dragoman.guard import Check, Guards
 from dragoman.openapi import openapi_document
 from dragoman.registry import Registry
 
@@ -41,31 +42,47 @@ def surfaces(models: Registry) -> dict[str, Surface]:
     return found
 
 
-def build_app(models: Registry, worker: Worker) -> App:
+class Application:
     """The ASGI application. Raises `InvalidSpec` where two models of one dialect own the same path."""
-    shown = surfaces(models)
-    predicts = _predict_table(shown, models, worker)
-    starlette = Starlette(
-        routes=list(_routes(shown, models, worker, predicts)), exception_handlers={HTTPException: _refusal(shown, worker)}
-    )
 
-    starlette.router.redirect_slashes = False  # what is not there is a 404, and no URL is made from a client's Host header
+    def __init__(self, models: Registry, worker: Worker) -> None:
+        self._models, self._worker = models, worker
+        self._exchanges: dict[Any, PredictExchange] = {}  # of all predict paths that there were: what is in flight there goes on
+        self.rebuild()
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    def rebuild(self) -> None:
+        """With what is known of the models now: what a dialect shows may depend on it."""
+        shown, guards = surfaces(self._models), Guards(self._models, self._worker)
+        predicts = _predict_table(shown, lambda name, p: guards.predict(self._exchange(name, p), name, shown[name], p))
+        routes = list(_routes(shown, self._models, self._worker, predicts, guards))
+        starlette = Starlette(routes=routes, exception_handlers={HTTPException: _refusal(shown, self._worker, guards)})
+        starlette.router.redirect_slashes = False  # what is not there is a 404, and no URL is made from a client's Host header
+        self._predicts, self._starlette = predicts, starlette
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            exchange = predicts.get((scope["method"], scope["path"]))
+            exchange = self._predicts.get((scope["method"], scope["path"]))
             if exchange is not None:
                 await exchange(scope, receive, send)
                 return
-        await starlette(scope, receive, send)
+        await self._starlette(scope, receive, send)
 
-    return app
+    def _exchange(self, dialect: str, predict: Predict) -> PredictExchange:
+        """The one that there was on this path goes on, with what the dialect says now."""
+        key = (dialect, predict.method, predict.path, predict.media_types, predict.model.name)
+        exchange = self._exchanges.get(key)
+        if exchange is None:
+            model = self._models[predict.model.name]
+            exchange = self._exchanges[key] = PredictExchange(DIALECTS[dialect], predict, model, self._worker)
+        else:
+            exchange.take(predict)
+        return exchange
 
 
 class _ByMediaType:
     """Several dialects on one method and path, told apart by the request's media type; the first takes what none names."""
 
-    def __init__(self, candidates: list[tuple[frozenset[str], PredictExchange]]) -> None:
+    def __init__(self, candidates: list[tuple[frozenset[str], App]]) -> None:
         self._named = {media_type: exchange for media_types, exchange in reversed(candidates) for media_type in media_types}
         self._default = next((exchange for media_types, exchange in candidates if not media_types), candidates[0][1])
 
@@ -75,7 +92,7 @@ class _ByMediaType:
         await self._named.get(media_type, self._default)(scope, receive, send)
 
 
-def _predict_table(shown: Mapping[str, Surface], models: Registry, worker: Worker) -> dict[tuple[str, str], App]:
+def _predict_table(shown: Mapping[str, Surface], exchange: Callable[[str, Predict], App]) -> dict[tuple[str, str], App]:
     owners: dict[tuple[str, str], list[tuple[str, Predict]]] = {}
     for name, surface in shown.items():
         for predict in surface.predicts:
@@ -89,20 +106,24 @@ def _predict_table(shown: Mapping[str, Surface], models: Registry, worker: Worke
             sharing.append((name, predict))
     table: dict[tuple[str, str], App] = {}
     for key, sharing in owners.items():
-        exchanges = [(p.media_types, PredictExchange(DIALECTS[name], p, models[p.model.name], worker)) for name, p in sharing]
+        exchanges = [(p.media_types, exchange(name, p)) for name, p in sharing]
         table[key] = exchanges[0][1] if len(exchanges) == 1 else _ByMediaType(exchanges)
     return table
 
 
-def _routes(shown: Mapping[str, Surface], models: Registry, worker: Worker, predicts: Mapping[tuple[str, str], App]) -> Iterable[BaseRoute]:
+def _routes(
+    shown: Mapping[str, Surface], models: Registry, worker: Worker, predicts: Mapping[tuple[str, str], App], guards: Guards
+) -> Iterable[BaseRoute]:
     for (method, path), exchange in predicts.items():  # so that another method on the path is a 405
         yield Route(path, endpoint=_Endpoint(exchange), methods=[method])
     for name, surface in shown.items():
         for kept in surface.kept:
-            yield Route(kept.path, endpoint=_Endpoint(KeptExchange(DIALECTS[name], kept, models[kept.model.name], worker)), methods=["GET"])
+            fetching = KeptExchange(DIALECTS[name], kept, models[kept.model.name], worker)
+            yield Route(kept.path, endpoint=_Endpoint(guards.predict(fetching, name, surface, kept)), methods=["GET"])
         for answer in surface.answers:
-            yield Route(answer.path, endpoint=_Endpoint(AnswerExchange(DIALECTS[name], answer, worker)), methods=[answer.method])
-    yield from _own_routes(shown, models)
+            answering = AnswerExchange(DIALECTS[name], answer, worker)
+            yield Route(answer.path, endpoint=_Endpoint(guards.answer(answering, name, surface, answer)), methods=[answer.method])
+    yield from _own_routes(shown, models, guards)
 
 
 class _Endpoint:
@@ -115,22 +136,16 @@ class _Endpoint:
         await self._app(scope, receive, send)
 
 
-def _own_routes(shown: Mapping[str, Surface], models: Registry) -> Iterable[BaseRoute]:
-    document = openapi_document(list(models.values()), list(shown.values()))
-
-    async def openapi(request: StarletteRequest) -> Response:
-        return Response(document, media_type="application/json")
-
-    async def docs(request: StarletteRequest) -> Response:
-        return HTMLResponse(_DOCS_PAGE)
-
-    async def root(request: StarletteRequest) -> Response:
-        return RedirectResponse("/docs")
-
-    yield Route("/openapi.json", openapi)
-    yield Route("/docs", docs)
-    yield Mount("/docs/assets", StaticFiles(directory=_assets()))
-    yield Route("/", root)
+def _own_routes(shown: Mapping[str, Surface], models: Registry, guards: Guards) -> Iterable[BaseRoute]:
+    document = openapi_document(list(models.values()), list(shown.values()), guarded=guards.of_all() is not None)
+    pages: dict[str, App] = {
+        "/openapi.json": Response(document, media_type="application/json"),
+        "/docs": HTMLResponse(_DOCS_PAGE),
+        "/": RedirectResponse("/docs"),
+    }
+    for path, page in pages.items():
+        yield Route(path, endpoint=_Endpoint(guards.docs(page)), methods=["GET"])
+    yield Mount("/docs/assets", guards.docs(StaticFiles(directory=_assets())))
 
 
 def _assets() -> Path:
@@ -140,18 +155,23 @@ def _assets() -> Path:
     return Path(next(iter(spec.submodule_search_locations or ()))) / "static"
 
 
-def _refusal(shown: Mapping[str, Surface], worker: Worker) -> Any:
-    """404 and 405, in the shape of the dialect whose ground the path is on."""
+def _refusal(shown: Mapping[str, Surface], worker: Worker, guards: Guards) -> Any:
+    """404 and 405, in the shape of the dialect whose ground the path is on. Where tokens are configured, 401 comes first.
+
+    Else what is here could be told from what is not, without a token; on nobody's ground, too, where routes of certifai and porter are.
+    """
+    checks = {name: guards.of_dialect(name, surface.credentials) for name, surface in shown.items()}
 
     async def refuse(request: StarletteRequest, refused: Exception) -> Response:
         assert isinstance(refused, HTTPException)
         started = time.monotonic()
         seen = request_of(request.scope)
         owner = _owner(shown, seen.path)
-        dialect = DIALECTS[owner] if owner else None
-        error = _error_of(refused, shown[owner] if owner else None, seen)
+        kept_out = _kept_out(checks[owner] if owner else guards.of_all(), seen, worker)
+        error = kept_out or _error_of(refused, shown[owner] if owner else None, seen)
         try:
-            reply = dialect.error(error, seen) if dialect else _plain(error)
+            show = ((not kept_out and shown[owner].error) or DIALECTS[owner].error) if owner else None
+            reply = show(error, seen) if show else _plain(error)
         except Exception as broken:  # noqa: BLE001  the edge of a request
             reply = _plain(unexpected(broken, seen))
         worker.observe("", owner or "", reply.status, started, seen)
@@ -176,6 +196,17 @@ def _error_of(refused: HTTPException, surface: Surface | None, request: Request)
         allow = tuple(part.strip() for part in (refused.headers or {}).get("Allow", "").split(","))
         return MethodNotAllowed(f"{request.method} is not allowed on {request.path}", allow)
     return (surface or Surface()).not_found(request)
+
+
+def _kept_out(check: Check | None, request: Request, worker: Worker) -> CallError | None:
+    """Why a request without a token is not even told what is not there."""
+    try:
+        if check is not None:
+            check(request)
+    except CallError as error:
+        worker.note(error, request, entered=False)
+        return error
+    return None
 
 
 def _plain(error: CallError) -> Reply:

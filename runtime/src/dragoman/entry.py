@@ -37,18 +37,19 @@ def main() -> None:
 
     manifests = {m.name: m for m in boot.manifests}
     outcomes = {known.model: Outcome.of(manifests[known.model], known) for known in boot.known}
-    worker.run(boot.index, boot, sockets, heartbeats, outcomes, {load.model: load for load in boot.loads})
+    loads = {load.model: load for load in boot.loads}
+    worker.run(boot.index, boot, sockets, heartbeats, outcomes, loads, socket.socket(fileno=boot.channel_fd))
 
 
 def _examine(boot: Boot) -> None:
     """Load one model, predict with it, and write what was found to standard output."""
-    from dragoman import loader, loading
+    from dragoman import examination
 
     load = boot.loads[0]
     manifest = next(m for m in boot.manifests if m.name == load.model)
     out = os.dup(1)
     os.dup2(2, 1)  # what the model's code prints is not the answer
-    examined = loader.examine_safely(lambda: loading.examine(load, manifest, loading.load_model(load, manifest, boot.settings)))
+    examined = examination.examine_safely(lambda: examination.loaded_and_examined(load, manifest, boot))
     with os.fdopen(out, "wb") as answer:
         answer.write(msgspec.json.encode(examined))
 

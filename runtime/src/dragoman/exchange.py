@@ -12,15 +12,15 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from dragoman.admission import Admission
 from dragoman.asgi import BODY_ARRIVING, TASK, Receive, Scope, Send
 from dragoman.body import BodyLimit, ClientLeft, read_body
 from dragoman.call import Call, Prediction
 from dragoman.deferred import Deferrals
-from dragoman.dialects.dialect import Answer, Deferred, Dialect, Kept, Predict, Reply, Request
-from dragoman.errors import CallError, ModelFailed, Overloaded, WaitedTooLong
+from dragoman.dialects.dialect import Answer, Deferred, Dialect, Kept, Model, Predict, Reply, Request, Rpc
+from dragoman.errors import CallError, Forbidden, ModelFailed, Overloaded, WaitedTooLong
 from dragoman.kept import Stores, awaited
 from dragoman.line import Turnstile
 from dragoman.metrics import Metrics
@@ -65,7 +65,11 @@ class Worker:
     async def prepare(self, about: Answer | Rpc, model: Model, started: float) -> None:
         """What is to be done with a model before a dialect answers about it. Raises a `CallError`."""
         assert isinstance(model, ServedModel)
-        if about.order is not None and self.orders is not None:
+        if about.order is not None:
+            if self.orders is None or model.manifest.spec.serving.auth.admin_tokens is None:
+                raise Forbidden(
+                    f"{about.order}ing models is off: it needs an admin token, and none is configured (spec.serving.auth.adminTokens)"
+                )
             await self.orders.order(about.order, model, started + model.limits.load_timeout_seconds)
         elif about.describes and model.pool is not None and model.state != "Loaded":
             await model.pool.bring(model, started + model.limits.timeout_seconds)
@@ -222,6 +226,8 @@ class AnswerExchange:
         try:
             if request.method == "POST":
                 request.body = await read_body(receive, request.headers, _ANSWER_LIMIT, deadline, self._worker.admission)
+            if self._answer.model is not None:
+                await self._worker.prepare(self._answer, self._answer.model, started)
             reply = self._answer.reply(request)
         except CallError as error:
             reply = self._dialect.error(error, request)

@@ -19,8 +19,9 @@ _PAUSE_SECONDS = (1.0, 60.0)  # the first and the longest pause before another t
 logger = logging.getLogger("dragoman")
 
 
-async def fetch_model(model: ModelStatus, manifest: ModelDeployment, settings: Settings) -> Fetched:
-    """The model's bytes, checked, on local disk. Raises a `ServeError`; a transient one only after `loadTimeoutSeconds` of trying."""
+async def fetch_model(model: ModelStatus, manifest: ModelDeployment, settings: Settings, *, patient: bool = True) -> Fetched:
+    """The model's bytes, checked, on local disk. Raises a `ServeError`; a transient one only after `loadTimeoutSeconds` of trying,
+    or at once where nobody is so `patient`."""
     spec = manifest.spec
     request = Request.of(
         spec.model.uri,
@@ -36,7 +37,7 @@ async def fetch_model(model: ModelStatus, manifest: ModelDeployment, settings: S
         try:
             return await fetch_in_child(request, lambda event: _tell(model, event))
         except ServeError as error:
-            if not error.transient or time.monotonic() + pause > give_up:
+            if not error.transient or not patient or time.monotonic() + pause > give_up:
                 raise
             model.retries += 1
             model.last_error = Failure(error.reason, error.message)

@@ -21,6 +21,7 @@ from dragoman.dialects.dialect import Request, Rpc
 from dragoman.dialects.v2_grpc import grpc_status
 from dragoman.errors import BadRequest, CallError, TooLarge
 from dragoman.exchange import CLIENT_LEFT, Worker, request_id, unexpected
+from dragoman.grpc_guard import interceptors
 from dragoman.proto import open_inference, seldon
 from dragoman.registry import Registry, ServedModel
 
@@ -32,13 +33,14 @@ class GrpcServer:
     def __init__(self, rpcs: Mapping[str, Sequence[Rpc]], models: Registry, worker: Worker, address: str) -> None:
         limit = max((m.limits.max_request_bytes for m in models.values()), default=0)
         self._server = grpc.aio.server(
+            interceptors=interceptors(rpcs, models, worker),
             options=(
                 ("grpc.so_reuseport", 1),
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_connection_age_ms", _CONNECTION_AGE_MS),
                 ("grpc.max_connection_age_grace_ms", _CONNECTION_AGE_MS),
-            )
+            ),
         )
         services = sorted({rpc.method.split("/")[1] for found in rpcs.values() for rpc in found})
         for dialect, found in rpcs.items():
@@ -110,6 +112,8 @@ def _predicting(dialect: str, rpc: Rpc, models: Registry, worker: Worker) -> Cal
                 _refuse_large(message, model)
             remaining = context.time_remaining()
             deadline = started + min(model.limits.timeout_seconds, remaining if remaining is not None else float("inf"))
+            if model.pool is not None and not model.pool.use(model):
+                await model.pool.bring(model, deadline)
             call = decode(message, model)
             return encode(message, model, call, await model.predict(call, deadline))
         except CallError as error:
@@ -139,7 +143,10 @@ def _answering(dialect: str, rpc: Rpc, worker: Worker) -> Callable[[Any, Any], A
         seen = _request(rpc, context)
         code = 200
         try:
-            return reply(_understood(message))
+            asked = _understood(message)
+            if rpc.model is not None:
+                await worker.prepare(rpc, rpc.model(asked), started)
+            return reply(asked)
         except CallError as error:
             code = error.status
             await _abort(context, error, seen)

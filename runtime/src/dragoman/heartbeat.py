@@ -12,7 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 
-_FIELDS = ("ticked", "predict_started", "deadline", "in_flight", "ready", "pid")
+_FIELDS = ("ticked", "predict_started", "deadline", "in_flight", "ready", "pid", "loading_until")
 _SIZE = len(_FIELDS)
 
 
@@ -26,6 +26,7 @@ class Pulse:
     in_flight: int
     ready: bool
     pid: int
+    loading_until: float = 0.0  # by when the model that it loads beside serving is to be there
 
 
 class Heartbeats:
@@ -46,8 +47,8 @@ class Heartbeats:
         return cls(fd, workers)
 
     def read(self, index: int) -> Pulse:
-        ticked, started, deadline, in_flight, ready, pid = self._numbers[index * _SIZE : (index + 1) * _SIZE]
-        return Pulse(ticked, started, deadline, int(in_flight), bool(ready), int(pid))
+        ticked, started, deadline, in_flight, ready, pid, loading = self._numbers[index * _SIZE : (index + 1) * _SIZE]
+        return Pulse(ticked, started, deadline, int(in_flight), bool(ready), int(pid), loading)
 
     def slot(self, index: int) -> Slot:
         """For the worker itself to write."""
@@ -91,3 +92,7 @@ class Slot:
 
     def ready(self, value: bool) -> None:
         self._numbers[4] = float(value)
+
+    def loading(self, until: float) -> None:
+        """A model is being loaded, until then at most; 0: none is."""
+        self._numbers[6] = until

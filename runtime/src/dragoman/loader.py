@@ -21,24 +21,31 @@ from typing import NoReturn
 
 import msgspec
 
-from dragoman import cgroup, messages
-from dragoman.errors import ModelLoadFailed, OutOfMemory, ServeError, serve_error
+from dragoman import cgroup, examination, messages
+from dragoman.errors import ServeError, serve_error
+from dragoman.examination import CANARY_SECONDS, CanaryDied, Examination, leave_parent
 from dragoman.examined import Examined
 from dragoman.heartbeat import Heartbeats
-from dragoman.messages import Boot, CloseSockets, Exited, Fail, LineChannel, Load, Loaded, LoadFailed, Loading, NeedsOwn, Spawn, Spawned
+from dragoman.messages import (
+    Boot,
+    CloseSockets,
+    Examine,
+    Exited,
+    Fail,
+    Follow,
+    Found,
+    LineChannel,
+    Load,
+    Loaded,
+    LoadFailed,
+    Loading,
+    NeedsOwn,
+    Spawn,
+    Spawned,
+)
 from dragoman.sockets import Sockets
 
-CANARY_SECONDS = 60.0  # a forked child must have predicted one row by then
-
 logger = logging.getLogger("dragoman.loader")
-
-
-class CanaryDied(Exception):
-    """The child that was to predict did not come back: killed, crashed, or hung."""
-
-    def __init__(self, how: str, hung: bool, status: int) -> None:
-        super().__init__(how)
-        self.hung, self.status = hung, status
 
 
 def set_threads(workers: int) -> None:
@@ -83,24 +90,37 @@ class Loader:
 
         self._boot, self._channel, self._sockets, self._heartbeats = boot, channel, sockets, heartbeats
         self._wakeup = wakeup
-        self._outcomes = {m.name: Outcome(m) for m in boot.manifests}
+        on_demand = boot.settings.cache_size is not None
+        self._outcomes = {m.name: Outcome.unseen(m, on_demand=on_demand) for m in boot.manifests}
         self._loads: dict[str, Load] = {}  # models that each worker loads for itself
+        self._examinations: dict[int, tuple[Examine, Examination]] = {}  # by the child's pid
         self._frozen = False
         self._act: Mapping[type, Callable[..., None]] = {
             Load: self._load,
             Fail: self._fail,
             Spawn: self._spawn,
             CloseSockets: self._close_sockets,
+            Examine: self._examine,
+            Follow: self._follow,
         }
 
     def loop(self) -> None:
         while True:
-            readable, _, _ = select.select([self._channel.socket, self._wakeup[0]], [], [])
-            if self._wakeup[0] in readable:
+            children = {child.pipe: child for _, child in self._examinations.values() if child.reading}
+            remaining = [seconds for child in children.values() if (seconds := child.remaining) is not None]
+            channel, wakeup = self._channel.socket.fileno(), self._wakeup[0].fileno()
+            readable, _, _ = select.select([channel, wakeup, *children], [], [], min(remaining, default=None))
+            for pipe, child in children.items():
+                if pipe in readable:
+                    child.read()
+                elif child.remaining == 0.0:
+                    child.expire()
+            if wakeup in readable:
                 with contextlib.suppress(BlockingIOError):
                     self._wakeup[0].recv(4096)
                 self._reap()
-            if self._channel.socket in readable:
+            self._tell_found()
+            if channel in readable:
                 for line in self._channel.receive():
                     message = messages.to_loader.decode(line)
                     self._act[type(message)](message)
@@ -111,7 +131,40 @@ class Loader:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     return
-                self._channel.send(Exited(pid=pid, status=status))
+                if pid in self._examinations:
+                    self._examinations[pid][1].ended(status)
+                else:
+                    self._channel.send(Exited(pid=pid, status=status))
+
+    def _examine(self, asked: Examine) -> None:
+        manifest = self._outcomes[asked.load.model].manifest
+        child = examination.begin(self._boot, asked.load, manifest, asked.timeout_seconds, self._leave)
+        self._examinations[child.pid] = asked, child
+
+    def _tell_found(self) -> None:
+        from dragoman import loading
+
+        for pid, (asked, child) in list(self._examinations.items()):
+            if not child.done:
+                continue
+            del self._examinations[pid]
+            examined, manifest = child.verdict(asked.load.name), self._outcomes[asked.load.model].manifest
+            examples = [] if examined.reason else loading.examples(manifest, asked.load, examined)
+            self._channel.send(Found(ticket=asked.ticket, seconds=time.monotonic() - child.started, examined=examined, examples=examples))
+
+    def _follow(self, said: Follow) -> None:
+        """What was loaded here for workers to share is not theirs any more."""
+        outcome = self._outcomes[said.known.model]
+        shared, outcome.predictor = outcome.predictor, None
+        outcome.take(said.known)
+        self._loads.pop(said.known.model, None)
+        if said.load is not None:
+            self._loads[said.known.model] = said.load
+        if shared is not None:
+            from dragoman import loading
+
+            del shared
+            loading.return_memory()
 
     def _load(self, load: Load) -> None:
         from dragoman import loading
@@ -131,6 +184,7 @@ class Loader:
             self._channel.send(LoadFailed(model=load.model, reason=error.reason, message=error.message))
             return
         outcome.state, outcome.format, outcome.rows_independent = "Loaded", examined.format, examined.rows_independent
+        outcome.authored = examined.authored
         if own:
             self._loads[load.model] = load
         self._channel.send(
@@ -139,6 +193,7 @@ class Loader:
                 format=examined.format,
                 seconds=time.monotonic() - started,
                 own=own,
+                known=outcome.known(),
                 versions=examined.versions,
                 warnings=examined.warnings,
                 examples=loading.examples(outcome.manifest, load, examined),
@@ -153,7 +208,7 @@ class Loader:
             return self._examine_own(load)
         outcome = self._outcomes[load.model]
         loaded = loading.load_model(load, outcome.manifest, self._boot.settings)
-        examined = _in_child(lambda: loading.examine(load, outcome.manifest, loaded))
+        examined = Examination.fork(lambda: loading.examine(load, outcome.manifest, loaded), CANARY_SECONDS, self._leave).wait()
         if examined.reason:
             raise serve_error(examined.reason, examined.message)
         outcome.predictor, outcome.signature = loaded.predictor, loading.signature_of(examined)
@@ -163,17 +218,10 @@ class Loader:
         """Load and predict in a child, which ends; here only what is known of the model stays."""
         from dragoman import loading
 
-        manifest, settings = self._outcomes[load.model].manifest, self._boot.settings
-        before = cgroup.oom_kills()
-        try:
-            if settings.fork:
-                examined = _in_child(lambda: loading.examine(load, manifest, loading.load_model(load, manifest, settings)), limit=None)
-            else:
-                examined = _in_fresh(self._boot, load)
-        except CanaryDied as died:
-            if before is not None and (cgroup.oom_kills() or 0) > before:
-                raise OutOfMemory(f"the kernel ended the process that loaded {load.name}: give the pod more memory") from None
-            raise ModelLoadFailed(f"{load.name}: the process that loaded it ended: {died}") from None
+        child = examination.begin(self._boot, load, self._outcomes[load.model].manifest, None, self._leave)
+        with contextlib.suppress(CanaryDied):  # the verdict says why
+            child.wait()
+        examined = child.verdict(load.name)
         if examined.reason:
             raise serve_error(examined.reason, examined.message)
         self._outcomes[load.model].signature = loading.signature_of(examined)
@@ -185,24 +233,30 @@ class Loader:
 
     def _spawn(self, spawn: Spawn) -> None:
         if not self._frozen:
-        outcome.authored = examined.authored
             gc.freeze()  # the collector must not touch, and so copy, what the workers share
             self._frozen = True
-        pid = os.fork() if self._boot.settings.fork else 0
-        if pid == 0 and self._boot.settings.fork:
-            self._become_worker(spawn.index)
-        if not self._boot.settings.fork:
-            pid = self._spawn_fresh(spawn.index)
+        with socket.socket(fileno=self._channel.descriptors.popleft()) as orders:
+            pid = os.fork() if self._boot.settings.fork else 0
+            if pid == 0 and self._boot.settings.fork:
+                self._become_worker(spawn.index, orders)
+            if not self._boot.settings.fork:
+                pid = self._spawn_fresh(spawn.index, orders)
         self._channel.send(Spawned(index=spawn.index, pid=pid))
 
-    def _become_worker(self, index: int) -> NoReturn:
-        """In the forked child: nothing of the loader's own stays."""
+    def _leave(self) -> None:
+        """In a forked child: nothing of the loader's own stays."""
+        for _, child in self._examinations.values():
+            if child.reading:
+                os.close(child.pipe)
+        leave_parent(self._channel.socket, *self._wakeup)
+
+    def _become_worker(self, index: int, orders: socket.socket) -> NoReturn:
         code = 1
         try:
-            leave_parent(self._channel.socket, *self._wakeup)
+            self._leave()
             from dragoman import worker
 
-            worker.run(index, self._boot, self._sockets, self._heartbeats, self._outcomes, self._loads)
+            worker.run(index, self._boot, self._sockets, self._heartbeats, self._outcomes, self._loads, orders)
             code = 0
         except BaseException:
             logger.exception("worker %d failed", index)
@@ -211,79 +265,14 @@ class Loader:
             sys.stderr.flush()
             os._exit(code)
 
-    def _spawn_fresh(self, index: int) -> int:
+    def _spawn_fresh(self, index: int, orders: socket.socket) -> int:
         from dragoman.fresh import start
 
         known = [o.known() for o in self._outcomes.values()]
-        boot = msgspec.structs.replace(self._boot, role="worker", index=index, channel_fd=-1, loads=list(self._loads.values()), known=known)
-        return start(boot).pid
+        loads = list(self._loads.values())
+        return start(
+            msgspec.structs.replace(self._boot, role="worker", index=index, channel_fd=orders.fileno(), loads=loads, known=known)
+        ).pid
 
     def _close_sockets(self, _: CloseSockets) -> None:
         self._sockets.listener.close()
-
-
-def leave_parent(*sockets: socket.socket) -> None:
-    """In a forked child: the parent's signal handling and private sockets are not the child's."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    for sock in sockets:
-        sock.close()
-
-
-def _in_child(work: Callable[[], Examined], limit: float | None = CANARY_SECONDS) -> Examined:
-    """Run in a forked child. Raises `CanaryDied` when it does not come back within `limit` seconds."""
-    read, write = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        code = 1
-        try:
-            leave_parent()
-            os.close(read)
-            with os.fdopen(write, "wb") as out:
-                out.write(msgspec.json.encode(examine_safely(work)))
-            code = 0
-        except BaseException:
-            logger.exception("examining the model failed")
-        finally:
-            os._exit(code)
-    os.close(write)
-    return _result_of(pid, read, limit)
-
-
-def _in_fresh(boot: Boot, load: Load) -> Examined:
-    from dragoman.fresh import start
-
-    child = start(msgspec.structs.replace(boot, role="examine", channel_fd=-1, loads=[load]), capture=True)
-    assert child.stdout is not None
-    read = os.dup(child.stdout.fileno())
-    child.stdout.close()
-    return _result_of(child.pid, read, None)
-
-
-def examine_safely(work: Callable[[], Examined]) -> Examined:
-    """The child's result, or its `ServeError` as a value."""
-    try:
-        return work()
-    except ServeError as error:
-        return Examined(reason=error.reason, message=error.message)
-
-
-def _result_of(pid: int, read: int, limit: float | None) -> Examined:
-    due = None if limit is None else time.monotonic() + limit
-    chunks = []
-    with os.fdopen(read, "rb", buffering=0) as source:
-        while True:
-            remaining = None if due is None else max(0.0, due - time.monotonic())
-            if not select.select([source], [], [], remaining)[0]:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-                raise CanaryDied(f"a predict in a forked process did not end within {limit:g} s", hung=True, status=0)
-            chunk = source.read(1 << 16)
-            if not chunk:
-                break
-            chunks.append(chunk)
-    _, status = os.waitpid(pid, 0)
-    if status != 0:
-        raise CanaryDied(messages.described(status), hung=False, status=status)
-    return msgspec.json.decode(b"".join(chunks), type=Examined)

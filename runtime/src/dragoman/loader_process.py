@@ -72,9 +72,10 @@ class LoaderProcess:
         """Hand each message over as it comes, on the running event loop; at the end, the status as waitpid gives it."""
         asyncio.get_running_loop().add_reader(self._channel.socket, self._read, on_message, on_end)
 
-    def send(self, message: Message) -> None:
+    def send(self, message: Message, descriptor: int | None = None) -> None:
+        """With a descriptor, it is given one of its own of the same file."""
         with contextlib.suppress(BrokenPipeError, ConnectionResetError, OSError):  # it has ended: `on_end` will say so
-            self._channel.send(message)
+            self._channel.send(message, descriptor)
 
     def kill(self) -> None:
         if self._ended is None:

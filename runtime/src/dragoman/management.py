@@ -20,7 +20,8 @@ STALLED_SECONDS = 300.0  # a fetch that has not brought a byte for so long is no
 
 def management_app(status: ServerStatus, heartbeats: Heartbeats, metrics_folder: Path) -> Starlette:
     async def livez(request: Request) -> Response:
-        stalled = [m.name for m in status.models if m.state == "Fetching" and time.monotonic() - m.progressed > STALLED_SECONDS]
+        fetching = [] if status.was_ready else [m for m in status.models if m.state == "Fetching"]  # later, the others are served meanwhile
+        stalled = [m.name for m in fetching if time.monotonic() - m.progressed > STALLED_SECONDS]
         if stalled:
             return PlainTextResponse(f"fetching {', '.join(stalled)} makes no progress\n", 503)
         return PlainTextResponse("ok\n")

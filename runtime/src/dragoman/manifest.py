@@ -23,7 +23,7 @@ from dragoman.yaml_documents import documents
 
 API_VERSION = "dragoman.dev/v1alpha1"
 KIND = "ModelDeployment"
-State = Literal["Pending", "Fetching", "Loading", "Loaded", "Failed"]  # of a model on its way to being served
+State = Literal["Pending", "Fetching", "Loading", "Loaded", "Unloaded", "Failed"]  # of a model on its way to being served
 FORMATS = ("sklearn", "xgboost", "lightgbm", "onnx", "cloudpickle", "python", "mlflow")
 
 

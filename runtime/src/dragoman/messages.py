@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
+from dragoman.examined import Examined
 from dragoman.manifest import ModelDeployment, State
 from dragoman.settings import Settings
 
@@ -40,11 +42,50 @@ class Fail(Message, frozen=True):
 
 
 class Spawn(Message, frozen=True):
+    """Fork a worker. With the message comes a descriptor: the worker's end of its channel to the supervisor."""
+
     index: int
+
+
+class Examine(Message, frozen=True):
+    """Load this model and predict with it, in a child that ends: what is found comes back as `Found`. The loader goes on meanwhile."""
+
+    ticket: int
+    load: Load
+    timeout_seconds: float
 
 
 class CloseSockets(Message, frozen=True):
     """A drain has begun: let go of the listening sockets."""
+
+
+class Known(msgspec.Struct, frozen=True, kw_only=True):
+    """What has become known of a model. `signature` is its JSON."""
+
+    model: str
+    state: State
+    reason: str = ""
+    message: str = ""
+    digest: str = ""
+    format: str = ""
+    signature: bytes = b"{}"
+    rows_independent: bool = False
+    authored: dict[str, Any] = {}
+    on_demand: bool = False  # it is brought into memory when a request comes
+
+
+class Follow(Message, frozen=True):
+    """What holds for a model from now on. To each worker, which answers `Followed`; to the loader for workers to come.
+
+    `load`: the files to load it from; `hold`: a worker has it in memory from now on. A loader drops its own copy, and workers that it forks
+    from now on load for themselves what has a `load`.
+    """
+
+    known: Known
+    load: Load | None = None
+    hold: bool = False
+    ticket: int = 0
+    retry_seconds: float = 0.0  # after which asking again may help, where the model failed
 
 
 # --- loader to supervisor ---
@@ -59,9 +100,19 @@ class Loaded(Message, frozen=True):
     format: str
     seconds: float
     own: bool
+    known: Known
     versions: dict[str, str] = {}
     warnings: list[str] = []
     examples: list[str] = []  # a curl command for each enabled dialect, with {url} for the server's address
+
+
+class Found(Message, frozen=True):
+    """What an `Examine` brought; `examined.reason` where the model cannot be served."""
+
+    ticket: int
+    seconds: float
+    examined: Examined
+    examples: list[str] = []
 
 
 class LoadFailed(Message, frozen=True):
@@ -106,27 +157,54 @@ class WorkerEnded(Message, frozen=True):
     message: str
 
 
-ToLoader = Load | Fail | Spawn | CloseSockets
-FromLoader = Loading | Loaded | LoadFailed | NeedsOwn | Spawned | Exited
+# --- worker to supervisor and back, over the worker's own channel ---
+
+
+class Ask(Message, frozen=True):
+    """`bring`: a request came for a model that is not in this worker's memory; a `Follow` answers. The others: an administrator's word,
+    which an `Answered` answers once every worker has followed."""
+
+    verb: Literal["bring", "load", "unload"]
+    model: str
+    ticket: int = 0
+
+
+class Answered(Message, frozen=True):
+    """`reason`: why it could not be done, of a `ServeError`; "" where it was."""
+
+    ticket: int
+    reason: str = ""
+    message: str = ""
+
+
+class Followed(Message, frozen=True):
+    """`held`: the model is in this worker's memory. `reason`: why it is not, though it was to be."""
+
+    ticket: int
+    model: str
+    held: bool
+    reason: str = ""
+    message: str = ""
+
+
+class Dropped(Message, frozen=True):
+    """Another model took this one's place in memory, for which the `Follow` with that ticket had brought it."""
+
+    model: str
+    ticket: int
+
+
+ToLoader = Load | Fail | Spawn | CloseSockets | Examine | Follow
+FromLoader = Loading | Loaded | LoadFailed | NeedsOwn | Spawned | Exited | Found
 FromWorker = Ready | WorkerEnded
+ToFollower = Follow | Answered
+FromFollower = Ask | Followed | Dropped
 
 to_loader = msgspec.json.Decoder(ToLoader)
 from_loader = msgspec.json.Decoder(FromLoader)
 from_worker = msgspec.json.Decoder(FromWorker)
-
-
-class Known(msgspec.Struct, frozen=True, kw_only=True):
-    """What has become known of a model: for a worker that starts afresh. `signature` is its JSON."""
-
-    model: str
-    state: State
-    reason: str = ""
-    message: str = ""
-    digest: str = ""
-    format: str = ""
-    signature: bytes = b"{}"
-    rows_independent: bool = False
-    authored: dict[str, Any] = {}
+to_follower = msgspec.json.Decoder(ToFollower)
+from_follower = msgspec.json.Decoder(FromFollower)
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,14 +242,23 @@ class LineChannel:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
+        self.descriptors: deque[int] = deque()  # that came with messages, in their order
         self._pending = b""
 
-    def send(self, message: Message) -> None:
-        self.socket.sendall(encode(message) + b"\n")
+    def send(self, message: Message, descriptor: int | None = None) -> None:
+        line = encode(message) + b"\n"
+        if descriptor is None:
+            self.socket.sendall(line)
+        else:
+            socket.send_fds(self.socket, [line], [descriptor])
 
-    def receive(self) -> Iterator[bytes]:
-        """The lines that one read brings. Raises EOFError when the other side is gone."""
-        chunk = self.socket.recv(1 << 16)
+    def receive(self, *, wait: bool = True) -> Iterator[bytes]:
+        """The lines that one read brings. Raises EOFError when the other side is gone, BlockingIOError where it is not to `wait`."""
+        if wait:
+            chunk, descriptors, _, _ = socket.recv_fds(self.socket, 1 << 16, 16)
+            self.descriptors += descriptors
+        else:
+            chunk = self.socket.recv(1 << 16, socket.MSG_DONTWAIT)  # recv_fds passes no flags on
         if not chunk:
             raise EOFError
         *lines, self._pending = (self._pending + chunk).split(b"\n")

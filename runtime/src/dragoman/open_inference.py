@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from dragoman.call import PREDICT, Call
 from dragoman.dialects.dialect import Model
-from dragoman.errors import BadRequest, CallError, Forbidden, NotFound, NotReady
+from dragoman.errors import BadRequest, NotFound, NotReady
 from dragoman.manifest import State
 from dragoman.readings import described_inputs, described_outputs, table_of
 from dragoman.tensors import Tensor
 
 SERVER = "dragoman"
 EXTENSIONS = ("binary_tensor_data", "model_repository")
+ORDERS: tuple[Literal["load", "unload"], ...] = ("load", "unload")  # of the model repository extension, for administrators
 
 # Request parameters that the protocol and its extensions know (Triton's sequences and scheduling, MLServer's content types); any other
 # is the model's.
@@ -32,6 +33,7 @@ _STATES: Mapping[State, str] = {
     "Fetching": "LOADING",
     "Loading": "LOADING",
     "Loaded": "READY",
+    "Unloaded": "UNAVAILABLE",
     "Failed": "UNAVAILABLE",
 }
 
@@ -62,9 +64,9 @@ def served(models: Mapping[str, Model], name: str, version: str = "") -> Model:
 
 
 def is_ready(models: Mapping[str, Model]) -> bool:
-    """Whether the server can be asked: something is loaded, and nothing is on its way. A model that failed does not stop the others."""
-    states = {model.state for model in models.values()}
-    return "Loaded" in states and states <= {"Loaded", "Failed"}
+    """Whether the server can be asked: some model is ready, none is on its way. One that failed or is unloaded does not stop the others."""
+    all_of_them = models.values()
+    return any(m.ready for m in all_of_them) and all(m.ready or m.state in ("Failed", "Unloaded") for m in all_of_them)
 
 
 def metadata_of(model: Model) -> ModelMetadata:
@@ -76,13 +78,8 @@ def metadata_of(model: Model) -> ModelMetadata:
 
 def index_of(models: Mapping[str, Model], *, ready: bool) -> list[IndexEntry]:
     """All models, or those that are ready."""
-    found = [m for m in models.values() if m.state == "Loaded" or not ready]
-    return [IndexEntry(m.name, m.version, _STATES[m.state], m.reason) for m in found]
-
-
-def switched_off(verb: str) -> CallError:
-    """Why a model is not loaded or unloaded at a client's word."""
-    return Forbidden(f"{verb}ing models is off: it needs an admin token, and none is configured")
+    found = [m for m in models.values() if m.ready or not ready]
+    return [IndexEntry(m.name, m.version, "READY" if m.ready else _STATES[m.state], m.reason) for m in found]
 
 
 def call_of(

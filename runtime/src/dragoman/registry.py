@@ -104,6 +104,10 @@ class ModelView:
         return self._outcome.state
 
     @property
+    def ready(self) -> bool:
+        return self._outcome.state == "Loaded" or (self._outcome.on_demand and self._outcome.state in ("Unloaded", "Fetching", "Loading"))
+
+    @property
     def reason(self) -> str:
         return f"{self._outcome.reason}: {self._outcome.message}" if self._outcome.reason else ""
 
@@ -112,21 +116,13 @@ class ModelView:
         return self._outcome.signature
 
     @property
-    def manifest(self) -> ModelDeployment:
-        return self._outcome.manifest
-
-
-class ServedModel(ModelView):
-    """One model in one worker: rows are checked, batched, predicted, and given up on when their deadline passes."""
-
-    @property
     def authored(self) -> Mapping[str, Any]:
         return self._outcome.authored
 
-    def __init__(self, outcome: Outcome, slot: Slot, observe: Callable[[float, int], None], revision: str = "") -> None:
-        super().__init__(outcome, revision)
-        self._outputs = {output.name: _no_rows(output) for output in outcome.signature.outputs}
-        self._check: Callable[[Table], Table] = Checker(outcome.signature)
+    @property
+    def manifest(self) -> ModelDeployment:
+        return self._outcome.manifest
+
     @property
     def dialects(self) -> Mapping[str, Any]:
         """Options of the dialects that are on, by name: the manifest's; where it leaves dialects out, of what the code is written for."""
@@ -145,25 +141,31 @@ class Pool(Protocol):
     async def bring(self, model: ServedModel, deadline: float) -> None:
         """Until it is in memory. Raises `NotReady`: why it cannot be brought, or is not there by the deadline (time.monotonic())."""
 
+
+class ServedModel(ModelView):
+    """One model in one worker: rows are checked, batched, predicted, and given up on when their deadline passes."""
+
+    def __init__(self, outcome: Outcome, slot: Slot, observe: Callable[[float, int], None], revision: str = "") -> None:
+        super().__init__(outcome, revision)
+        self._slot, self._observe = slot, observe
+        self.limits = outcome.manifest.spec.serving.limits
+        self.pool: Pool | None = None  # where this process has some models in memory, and brings the others when a request comes
         self._deadlines: deque[tuple[float, asyncio.Future[Prediction]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._batcher: Batcher | None = None
-        serving = outcome.manifest.spec.serving
-        self.limits = serving.limits
+        self._held = ""
+        self._outputs: Mapping[str, Array] = {}
+        self._check: Callable[[Table], Table]
+        self._describe()
         if outcome.predictor is not None:
-            said = serving.batching.rows_independent
-            self._batcher = Batcher(
-                outcome.predictor,
-                max_rows=serving.batching.max_rows,
-                rows_independent=outcome.rows_independent if said is None else said,
-                slot=slot,
-                observe=observe,
-            )
+            self._hold(outcome.predictor)
 
     async def predict(self, call: Call, deadline: float, alone: bool = False) -> Prediction:
         """The model's answer. Raises a `CallError`; cancelling it drops the call while it waits. `alone`: see `Batcher.submit`."""
-        if self._batcher is None:
-            raise NotReady(f"model {self.name!r} is not ready: {self.reason or self.state}")
+        while self._batcher is None:
+            if self.pool is None:
+                raise NotReady(f"model {self.name!r} is not ready: {self.reason or self.state}")
+            await self.pool.bring(self, deadline)
         for name in call.outputs:
             if name not in self._outputs:
                 raise BadRequest(f"model {self.name!r} has no output {name!r}; it has {', '.join(sorted(self._outputs))}")
@@ -175,6 +177,47 @@ class Pool(Protocol):
         if not answer.done():
             self._watch(deadline, answer)
         return await answer
+
+    @property
+    def held(self) -> str:
+        """The digest of what is in this process's memory; "" where nothing is."""
+        return self._held
+
+    def follow(self, known: Known) -> None:
+        """What is known of it changes; what is in memory stays while it is that. Calls that have begun end as they would have."""
+        self._outcome.take(known)
+        self._describe()
+        if known.state != "Loaded" or known.digest != self._held:
+            self.release()
+
+    def hold(self, known: Known, predictor: Predictor) -> Batcher | None:
+        """From the next call on this predictor answers. Gives the batcher of the one before, which still has its own calls to answer."""
+        before = self._batcher
+        self._outcome.take(known)
+        self._describe()
+        self._hold(predictor)
+        return before
+
+    def release(self) -> Batcher | None:
+        """Nothing of it is kept in memory, but for the calls that have begun; they keep the batcher that this gives."""
+        before, self._batcher, self._held, self._outcome.predictor = self._batcher, None, "", None
+        return before
+
+    def _describe(self) -> None:
+        self._outputs = {output.name: _no_rows(output) for output in self.signature.outputs}
+        self._check = Checker(self.signature)
+
+    def _hold(self, predictor: Predictor) -> None:
+        batching = self.manifest.spec.serving.batching
+        said = batching.rows_independent
+        self._held = self._outcome.digest
+        self._batcher = Batcher(
+            predictor,
+            max_rows=batching.max_rows,
+            rows_independent=self._outcome.rows_independent if said is None else said,
+            slot=self._slot,
+            observe=self._observe,
+        )
 
     def close(self) -> None:
         if self._timer is not None:

@@ -20,6 +20,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     code_formats: CodeFormats = "Allow"  # whether formats that run code when loaded are served
     cache_dir: str | None = None
     cache_bytes: int | None = None
+    cache_size: int | None = None  # models that each worker has in memory, brought when a request comes; None: all, from the start
     drain_seconds: float = 1.0  # after SIGTERM: how long new connections are still taken
     termination_log: str | None = None  # where the reason for ending is written, as JSON
     revision: str = ""

@@ -79,6 +79,9 @@ def welcome(status: ServerStatus, urls: dict[str, str]) -> None:
         if model.failure is not None:
             console.print(f"[bold red]{model.name}[/] is not served: {model.failure.reason}: {model.failure.message}")
             continue
+        if model.state == "Unloaded":
+            console.print(f"[bold green]{model.name}[/] is loaded when it is first asked")
+            continue
         console.print(f"[bold green]{model.name}[/] is served ({model.format}, {model.digest[:19]}…)")
         for warning in model.warnings:
             console.print(f"  [yellow]warning:[/] {warning}", markup=True)

@@ -36,6 +36,7 @@ from dragoman.messages import (
     CloseSockets,
     Exited,
     Fail,
+    Found,
     FromLoader,
     Load,
     Loaded,
@@ -47,11 +48,11 @@ from dragoman.messages import (
     Spawned,
     described,
 )
+from dragoman.repository import Repository
 from dragoman.server import HttpServer
 from dragoman.settings import Settings
 from dragoman.sockets import address, bind, distinct
 from dragoman.status import ModelStatus, ServerStatus, WorkerStatus
-from dragoman.storage.request import Fetched
 
 _CHECK_SECONDS = 0.25
 _LOADER_GRACE_SECONDS = 1.0
@@ -80,6 +81,7 @@ class Supervisor:
             revision=settings.revision,
             models=[ModelStatus(name=m.name, uri=m.spec.model.uri) for m in manifests],
             workers=[WorkerStatus(index=i) for i in range(settings.workers)],
+            cache_size=settings.cache_size,
         )
         self._models = {m.name: m for m in self.status.models}
         self._timeout = max(m.spec.serving.limits.timeout_seconds for m in manifests)
@@ -114,13 +116,15 @@ class Supervisor:
         self._loader_ends = 0  # in a row, without a model loaded
         self._ended: asyncio.Future[int]
         self._tasks: set[asyncio.Task[None]] = set()
-        self._fetched: list[Fetched] = []  # held, so that the cache keeps them
         self._oom = OomWatch()
+        self._repository = Repository(
+            self._models, self._manifests, settings, tell_loader=lambda message: self._loader.send(message), start=self._start
+        )
         self._crew = Crew(
             self.status.workers,
             self._heartbeats,
             self._timeout,
-            spawn=lambda index: self._loader.send(Spawn(index=index)),
+            spawn=self._spawn,
             start=self._start,
             give_up=self._end,
         )
@@ -153,8 +157,10 @@ class Supervisor:
             await management.start()
         except OSError as error:
             raise AddressInUse(f"port {self._settings.management_port} is in use: choose another with --management-port") from error
-        for name in self._models:
-            self._start(self._bring(name))
+        if self._settings.cache_size is None:
+            for name in self._models:
+                self._start(self._bring(name))
+        self._spawn_when_settled()
         self._start(self._watch())
         try:
             return await self._ended
@@ -178,14 +184,15 @@ class Supervisor:
             return
         model.bytes = model.total_bytes = fetched.bytes
         model.digest = fetched.digest
-        self._fetched.append(fetched)
         self._loads[name] = Load(model=name, path=str(fetched.path), name=fetched.name, digest=fetched.digest)
+        self._repository.keep(fetched, self._loads[name])
         model.step("Loading")
         self._loader.send(self._loads[name])
 
     def _fail_model(self, name: str, error: ServeError) -> None:
         """This model cannot be served; the others go on. When none can, the process ends."""
         self._models[name].fail(error)
+        self._repository.failed(name, error)
         logger.error("%s", error.message, extra={"model": name, "reason": error.reason})
         if all(m.state == "Failed" for m in self.status.models):
             self._end(serve_error(*_first_failure(self.status)))
@@ -194,8 +201,13 @@ class Supervisor:
         self._spawn_when_settled()
 
     def _spawn_when_settled(self) -> None:
-        if all(m.state in ("Loaded", "Failed") for m in self.status.models):
+        if all(m.state in ("Loaded", "Unloaded", "Failed") for m in self.status.models) or self.status.was_ready:
             self._crew.start_missing()
+
+    def _spawn(self, index: int) -> None:
+        channel = self._repository.joined(index)
+        with channel.theirs:
+            self._loader.send(Spawn(index=index), channel.theirs.fileno())
 
     # --- hearing the loader ---
 
@@ -213,8 +225,13 @@ class Supervisor:
             self._loader.loading, self._loader.loading_since = message.model, time.monotonic()
         elif isinstance(message, Loaded):
             self._on_loaded(message)
+        elif isinstance(message, Found):
+            self._loader_ends = 0
+            self._repository.on_found(message)
         elif isinstance(message, LoadFailed):
             self._loader.loading = None
+            if self._repository.followed(message.model):  # an administrator's word came meanwhile
+                return
             self._loads.pop(message.model, None)
             self._fail_model(message.model, serve_error(message.reason, message.message))
         elif isinstance(message, NeedsOwn):
@@ -231,19 +248,14 @@ class Supervisor:
     def _on_loaded(self, message: Loaded) -> None:
         self._loader.loading, self._loader_ends = None, 0
         model = self._models[message.model]
-        if model.state == "Loaded":  # a replacement loader loads what the workers already serve
-            self._spawn_when_settled()
+        if model.state == "Loaded" or self._repository.followed(message.model):
+            self._spawn_when_settled()  # a replacement loader loads what the workers already serve
             return
         model.step("Loaded")
-        model.format, model.load_seconds, model.own = message.format, round(message.seconds, 3), message.own
-        model.versions, model.warnings, model.examples = message.versions, message.warnings, message.examples
-        model.last_error = None
-        own = metrics.metrics()
-        own.model_load_seconds.labels(model.name).observe(message.seconds)
-        own.model_info.labels(model.name, self._settings.revision, model.digest, model.format).set(1)
-        own.model_warnings.labels(model.name).set(len(message.warnings))
-        for warning in message.warnings:
-            logger.warning("%s", warning, extra={"model": model.name})
+        self._repository.loaded(message.known)
+        model.format, model.own, model.last_error = message.format, message.own, None
+        model.loaded(seconds=message.seconds, versions=message.versions, warnings=message.warnings, examples=message.examples)
+        metrics.metrics().model_info.labels(model.name, self._settings.revision, model.digest, model.format).set(1)
         logger.info("loaded", extra={"model": model.name, "format": model.format, "digest": model.digest, "seconds": model.load_seconds})
         self._spawn_when_settled()
 
@@ -278,10 +290,15 @@ class Supervisor:
         self._loader = LoaderProcess.fresh(self._boot)
         self._listen_to_loader()
         for model in self.status.models:
-            if model.name in self._loads:
+            followed = self._repository.followed(model.name)
+            if followed is not None:
+                self._loader.send(followed)
+            elif model.name in self._loads:
                 self._loader.send(self._loads[model.name])
             elif model.failure is not None:
                 self._loader.send(Fail(model=model.name, reason=model.failure.reason, message=model.failure.message))
+        self._repository.on_loader_replaced()
+        self._spawn_when_settled()
 
     # --- hearing and watching the workers ---
 

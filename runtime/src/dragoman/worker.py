@@ -8,16 +8,17 @@ import gc
 import logging
 import os
 import signal
+import socket
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dragoman import metrics as metrics_module
 from dragoman.admission import Admission
-from dragoman.app import build_app, surfaces
+from dragoman.app import Application, surfaces
 from dragoman.errors import ServeError, WorkerFailed
 from dragoman.exchange import Worker
+from dragoman.following import Follower, warm_up
 from dragoman.heartbeat import Heartbeats
 from dragoman.kept import Stores
 from dragoman.messages import Boot, Load, Message, Ready, WorkerEnded, encode
@@ -25,7 +26,6 @@ from dragoman.metrics import Metrics, metrics
 from dragoman.registry import Outcome, ServedModel
 from dragoman.server import HttpServer
 from dragoman.sockets import Sockets
-from dragoman.table import Table
 
 _TICK_SECONDS = 0.25
 _BODY_BUDGET = 4  # request bodies of several chunks held at once, in multiples of maxRequestBytes
@@ -33,8 +33,19 @@ _BODY_BUDGET = 4  # request bodies of several chunks held at once, in multiples 
 logger = logging.getLogger("dragoman.worker")
 
 
-def run(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeats, outcomes: Mapping[str, Outcome], own: Mapping[str, Load]) -> None:
-    """The whole life of a worker process; returns when it has drained. `own`: models that it has to load for itself."""
+def run(
+    index: int,
+    boot: Boot,
+    sockets: Sockets,
+    heartbeats: Heartbeats,
+    outcomes: Mapping[str, Outcome],
+    own: Mapping[str, Load],
+    orders: socket.socket,
+) -> None:
+    """The whole life of a worker process; returns when it has drained.
+
+    `own`: models that it has to load for itself; `orders`: the channel by which the supervisor says what holds for a model from now on.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches every process of the terminal: the supervisor decides
     metrics_module.identify(f"worker-{index}")
     slot = heartbeats.slot(index)
@@ -42,7 +53,7 @@ def run(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeats, outcom
     try:
         _load_own(boot, outcomes, own)
         slot.begin()  # from here on it is judged by its pulse
-        asyncio.run(_serve(index, boot, sockets, heartbeats, outcomes))
+        asyncio.run(_serve(index, boot, sockets, heartbeats, outcomes, orders))
     except ServeError as error:
         failure = error
     except Exception as error:
@@ -62,7 +73,9 @@ def _load_own(boot: Boot, outcomes: Mapping[str, Outcome], own: Mapping[str, Loa
             outcomes[name].predictor = loading.load_model(load, outcomes[name].manifest, boot.settings).predictor
 
 
-async def _serve(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeats, outcomes: Mapping[str, Outcome]) -> None:
+async def _serve(
+    index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeats, outcomes: Mapping[str, Outcome], orders: socket.socket
+) -> None:
     loop = asyncio.get_running_loop()
     slot = heartbeats.slot(index)
     stopping = asyncio.Event()
@@ -80,13 +93,17 @@ async def _serve(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeat
     )
     worker = Worker(admission, own, Stores(Path(boot.kept_dir)), boot.settings.access_log)
     settings = boot.settings
-    http = HttpServer(build_app(models, worker), sockets.listener, settings.head_seconds, settings.keep_alive_seconds)
+    app = Application(models, worker)
+    follower = worker.orders = Follower(models, boot, orders, slot, own, app.rebuild)
+    http = HttpServer(app, sockets.listener, settings.head_seconds, settings.keep_alive_seconds)
     worker.only_client = http.only_client
     servers = [http, *_grpc(models, worker, sockets)]
-    for outcome in outcomes.values():
-        _warm_up(outcome)
+    for name, outcome in outcomes.items():
+        if outcome.predictor is not None:
+            warm_up(outcome.predictor, outcome.signature, name)
     gc.freeze()  # what serving needs for ever; the collector looks only at what requests make
     gc.enable()
+    follower.start()
     for server in servers:
         await server.start()
     slot.ready(True)
@@ -99,6 +116,7 @@ async def _serve(index: int, boot: Boot, sockets: Sockets, heartbeats: Heartbeat
     due = time.monotonic() + boot.settings.drain_seconds + timeout + 1  # what came last has reached its own deadline by then
     await asyncio.gather(*(server.drain(boot.settings.drain_seconds, timeout) for server in servers))
     await worker.deferrals.finish(due - time.monotonic())
+    follower.close()
     for model in models.values():
         model.close()
     ticking.cancel()
@@ -124,21 +142,6 @@ def _grpc(models: Mapping[str, ServedModel], worker: Worker, sockets: Sockets) -
     from dragoman.grpc_server import GrpcServer
 
     return [GrpcServer(rpcs, models, worker, sockets.grpc_address)]  # type: ignore[list-item]
-
-
-def _warm_up(outcome: Outcome) -> None:
-    """Predict the example row once, so that the first request does not pay for what a library puts off until then."""
-    if outcome.predictor is None or not outcome.signature.inputs:
-        return
-    from dragoman.check import Checker
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            row = Checker(outcome.signature)(Table.of_rows([outcome.signature.example_row()]))
-            outcome.predictor.predict(row, ("predict",), {})
-    except Exception as error:  # noqa: BLE001  the model's own code: the examination has reported it, requests will see it
-        logger.debug("warm-up of %s raised %s: %s", outcome.manifest.name, type(error).__name__, error)
 
 
 async def _tick(tick: Callable[[], None]) -> None:

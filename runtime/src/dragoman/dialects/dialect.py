@@ -188,6 +188,7 @@ class Surface:
     kept: Sequence[Kept] = ()
     rpcs: Sequence[Rpc] = ()
     prefixes: tuple[str, ...] = ()  # ground of its own, where its own 404 and 405 hold: "/v2"
+    error: Callable[[CallError, Request], Reply] | None = None  # a 404 or 405 of its own; None: the dialect's `error`
     not_found: Callable[[Request], CallError] = nothing_there  # why a path on that ground is not there: an unknown model, version, path
     credentials: Callable[[Request], str] = bearer  # the token that a request presents; raises `Unauthorized`. Not asked without tokens
     openapi: Mapping[str, Any] = field(default_factory=dict)  # OpenAPI 3.1 path items, by path

@@ -12,7 +12,7 @@ from dragoman import __version__, json
 from dragoman.call import Call, Prediction
 from dragoman.dialects.dialect import Answer, Model, Predict, Reply, Request, Surface, curl, error_reply
 from dragoman.errors import BadRequest, CallError, NotFound
-from dragoman.open_inference import EXTENSIONS, SERVER, call_of, index_of, is_ready, metadata_of, served, switched_off
+from dragoman.open_inference import EXTENSIONS, ORDERS, SERVER, call_of, index_of, is_ready, metadata_of, served
 from dragoman.open_inference_paths import SERVER_PATHS, example_request, model_paths
 from dragoman.readings import described_inputs
 from dragoman.tensors import DATATYPES, Tensor, bytes_of, tensor_of_bytes, tensor_of_output, tensor_of_values, values_of
@@ -38,11 +38,12 @@ class V2:
         predicts = []
         for model in by_name.values():
             for path in _paths(model):
-                answers.append(Answer(path, _metadata(model)))
+                answers.append(Answer(path, _metadata(model), model=model, describes=True))
                 answers.append(Answer(f"{path}/ready", _model_readiness(model), guarded=False))  # health, by the protocol's own word
                 predicts.append(Predict(f"{path}/infer", model, _decode(model), _encode(model)))
-            for verb in ("load", "unload"):
-                answers.append(Answer(f"/v2/repository/models/{model.name}/{verb}", _refusal(verb), "POST"))
+            for verb in ORDERS:
+                path = f"/v2/repository/models/{model.name}/{verb}"
+                answers.append(Answer(path, lambda request: Reply(200, b""), "POST", model=model, admin=True, order=verb))
         paths = SERVER_PATHS | {path: item for model in by_name.values() for path, item in model_paths(model).items()}
         return Surface(predicts, answers, prefixes=("/v2",), not_found=_not_found(by_name), openapi=paths)
 
@@ -66,7 +67,7 @@ def _readiness(named: Mapping[str, str], ready: bool) -> Reply:
 
 
 def _model_readiness(model: Model) -> Callable[[Request], Reply]:
-    return lambda request: _readiness({"name": model.name}, model.state == "Loaded")
+    return lambda request: _readiness({"name": model.name}, model.ready)
 
 
 def _metadata(model: Model) -> Callable[[Request], Reply]:
@@ -87,13 +88,6 @@ def _index(models: Mapping[str, Model], request: Request) -> Reply:
     return Reply(
         200, json.encode([{k: v for k, v in msgspec.to_builtins(e).items() if v or k != "version"} for e in index_of(models, ready=ready)])
     )
-
-
-def _refusal(verb: str) -> Callable[[Request], Reply]:
-    def refuse(request: Request) -> Reply:
-        raise switched_off(verb)
-
-    return refuse
 
 
 def _not_found(models: Mapping[str, Model]) -> Callable[[Request], CallError]:

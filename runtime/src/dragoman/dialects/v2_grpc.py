@@ -15,7 +15,7 @@ from dragoman import __version__
 from dragoman.call import Call, Prediction
 from dragoman.dialects.dialect import Model, Reply, Request, Rpc, Surface, error_reply
 from dragoman.errors import BadRequest, CallError
-from dragoman.open_inference import EXTENSIONS, SERVER, call_of, index_of, is_ready, metadata_of, served, switched_off
+from dragoman.open_inference import EXTENSIONS, SERVER, call_of, index_of, is_ready, metadata_of, served
 from dragoman.proto import open_inference as pb
 from dragoman.readings import example_tensors
 from dragoman.tensors import Tensor, bytes_of, tensor_of_array, tensor_of_bytes, tensor_of_output, text_of
@@ -70,14 +70,31 @@ class V2Grpc:
         about = pb.ServerMetadataResponse(name=SERVER, version=__version__, extensions=EXTENSIONS)
         live = pb.ServerLiveResponse(live=True)
         rpcs = [
-            _rpc("ServerLive", lambda request: live),
-            _rpc("ServerReady", lambda request: pb.ServerReadyResponse(ready=is_ready(by_name))),
+            _rpc("ServerLive", lambda request: live, guarded=False),
+            _rpc("ServerReady", lambda request: pb.ServerReadyResponse(ready=is_ready(by_name)), guarded=False),
             _rpc("ServerMetadata", lambda request: about),
-            _rpc("ModelReady", lambda request: _model_ready(by_name, request)),
-            _rpc("ModelMetadata", lambda request: _model_metadata(by_name, request)),
+            _rpc("ModelReady", lambda request: _model_ready(by_name, request), guarded=False),
+            _rpc(
+                "ModelMetadata",
+                lambda request: _model_metadata(by_name, request),
+                lambda request: served(by_name, request.name, request.version),
+                describes=True,
+            ),
             _rpc("RepositoryIndex", lambda request: _index(by_name, request)),
-            _rpc("RepositoryModelLoad", lambda request: _refuse(by_name, request, "load")),
-            _rpc("RepositoryModelUnload", lambda request: _refuse(by_name, request, "unload")),
+            _rpc(
+                "RepositoryModelLoad",
+                lambda request: pb.RepositoryModelLoadResponse(),
+                lambda request: served(by_name, request.model_name),
+                admin=True,
+                order="load",
+            ),
+            _rpc(
+                "RepositoryModelUnload",
+                lambda request: pb.RepositoryModelUnloadResponse(),
+                lambda request: served(by_name, request.model_name),
+                admin=True,
+                order="unload",
+            ),
             Rpc(
                 f"/{SERVICE}/ModelInfer",
                 pb.ModelInferRequest.FromString,
@@ -103,16 +120,16 @@ class V2Grpc:
         return f"grpcurl -plaintext -d {shlex.quote(_message_json(request))} {shlex.quote(address)} {SERVICE}/ModelInfer"
 
 
-def _rpc(method: str, reply: Callable[[Any], Any]) -> Rpc:
+def _rpc(method: str, reply: Callable[[Any], Any], model: Callable[[Any], Model] | None = None, **options: Any) -> Rpc:
     request, response = getattr(pb, f"{method}Request"), getattr(pb, f"{method}Response")
-    return Rpc(f"/{SERVICE}/{method}", request.FromString, response.SerializeToString, reply)
+    return Rpc(f"/{SERVICE}/{method}", request.FromString, response.SerializeToString, reply, model, **options)
 
 
 # --- metadata, health, repository --------------------------------------------------------------------------------
 
 
 def _model_ready(models: Mapping[str, Model], request: pb.ModelReadyRequest) -> pb.ModelReadyResponse:
-    return pb.ModelReadyResponse(ready=served(models, request.name, request.version).state == "Loaded")
+    return pb.ModelReadyResponse(ready=served(models, request.name, request.version).ready)
 
 
 def _model_metadata(models: Mapping[str, Model], request: pb.ModelMetadataRequest) -> pb.ModelMetadataResponse:
@@ -124,11 +141,6 @@ def _model_metadata(models: Mapping[str, Model], request: pb.ModelMetadataReques
 def _index(models: Mapping[str, Model], request: pb.RepositoryIndexRequest) -> pb.RepositoryIndexResponse:
     entries = [pb.RepositoryIndexResponse.ModelIndex(**msgspec.to_builtins(e)) for e in index_of(models, ready=request.ready)]
     return pb.RepositoryIndexResponse(models=entries)
-
-
-def _refuse(models: Mapping[str, Model], request: Any, verb: str) -> Any:
-    served(models, request.model_name)
-    raise switched_off(verb)
 
 
 # --- requests ----------------------------------------------------------------------------------------------------
