@@ -49,7 +49,7 @@ class Guards:
     def docs(self, app: App) -> App:
         """What is the runtime's own. Browsers ask for the token as a password, and send it as Basic."""
         check = self._one_of(self._users, bearer_or_basic)
-        return app if check is None else Guarded(app, check, _plain_error, self._worker, ("", ""))
+        return app if check is None else Guarded(app, check, _docs_error, self._worker, ("", ""))
 
     def of_model(self, name: str, credentials: Credentials) -> Check | None:
         """One of the model's own tokens."""
@@ -143,11 +143,11 @@ def bearer_or_basic(request: Request) -> str:
         if scheme.lower() == "basic":
             return base64.b64decode(given.strip(), validate=True).decode().partition(":")[2]
         return bearer(request)
-    except (binascii.Error, UnicodeDecodeError, Unauthorized):
-        error = Unauthorized("a token is needed here: send it as Authorization: Bearer <token>; a browser, as the password of any user")
+    except (binascii.Error, UnicodeDecodeError):
+        raise Unauthorized("the credentials are not those of Basic: base64 of user:token") from None
+
+
+def _docs_error(error: CallError, request: Request) -> Reply:
+    if isinstance(error, Unauthorized):  # a browser asks for a password only where Basic is offered
         error.headers = (("www-authenticate", 'Bearer, Basic realm="Dragoman"'),)
-        raise error from None
-
-
-def _plain_error(error: CallError, request: Request) -> Reply:
     return error_reply(error)

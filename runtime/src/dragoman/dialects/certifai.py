@@ -34,7 +34,7 @@ class Certifai:
             path, form = route_of(model, options), form_of(model, options)
             predicts.append(Predict(path, model, _decoder(form), form.encode, media_types=frozenset({_JSON})))
             paths[path] = _openapi(model, path, form)
-        answers = [Answer("/health", lambda request: Reply(200, b"OK!", "text/plain; charset=utf-8"))]
+        answers = [Answer("/health", lambda request: Reply(200, b"OK!", "text/plain; charset=utf-8"), guarded=False)]
         routes = tuple(predict.path for predict in predicts)
         return Surface(predicts, answers, prefixes=routes, not_found=_not_found(routes), openapi=paths)
 
