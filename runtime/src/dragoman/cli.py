@@ -111,6 +111,15 @@ def serve(
     code_formats: CodeFormats = "Allow",
     cache_dir: CacheDir = None,
     cache_bytes: CacheBytes = None,
+    cache_size: Annotated[
+        int | None,
+        typer.Option(
+            envvar="DRAGOMAN_CACHE_SIZE",
+            metavar="MODELS",
+            min=1,
+            help="Each worker has so many models in memory, and loads others when a request comes; else all, from the start.",
+        ),
+    ] = None,
     drain_seconds: Annotated[
         float, typer.Option(envvar="DRAGOMAN_DRAIN_SECONDS", min=0, help="After SIGTERM: how long new connections are still taken.")
     ] = 1.0,
@@ -139,6 +148,7 @@ def serve(
       dragoman serve modeldeployment.yaml --workers 4
       dragoman serve s3://models/iris/ --host 0.0.0.0
       dragoman serve deployments/              every manifest in a folder
+      dragoman serve deployments/ --cache-size 16
 
     SIGTERM or Ctrl-C drains: no request is lost. A second one ends at once.
     """
@@ -162,6 +172,7 @@ def serve(
             code_formats=code_formats,
             cache_dir=None if cache_dir is None else str(cache_dir),
             cache_bytes=cache_bytes,
+            cache_size=cache_size,
             drain_seconds=drain_seconds,
             termination_log=str(termination_log) if termination_log else startup.default_termination_log(),
             revision=os.environ.get("DRAGOMAN_REVISION", ""),
