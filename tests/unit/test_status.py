@@ -21,6 +21,8 @@ def status(*states: State, workers: tuple[str, ...] = ("Ready",), was_ready: boo
         (("Loaded", "Loaded"), False, "Loading"),  # until every worker is warm
         (("Loaded", "Failed"), True, "Loaded"),
         (("Failed", "Failed"), False, "Failed"),
+        (("Loaded", "Unloaded"), True, "Loaded"),
+        (("Failed", "Unloaded"), True, "Unloaded"),
     ],
 )
 def test_the_phase_is_that_of_the_model_that_has_come_least_far(states: tuple[State, ...], was_ready: bool, phase: str) -> None:
@@ -43,6 +45,19 @@ def test_ready_is_every_worker_at_first_and_never_while_draining(
     found = status("Loaded", workers=workers, was_ready=was_ready)
     found.draining = draining
     assert found.ready is ready
+
+
+@pytest.mark.parametrize(("states", "ready"), [(("Loaded", "Unloaded"), True), (("Unloaded",), False), (("Failed", "Fetching"), False)])
+def test_a_server_without_a_model_is_not_ready(states: tuple[State, ...], ready: bool) -> None:
+    assert status(*states).ready is ready
+
+
+def test_where_models_are_loaded_on_demand_the_workers_count() -> None:
+    found = status("Unloaded", "Failed", was_ready=False)
+    found.cache_size = 2
+    assert (found.ready, found.phase) == (True, "Loading")
+    found.was_ready = True
+    assert (found.ready, found.phase) == (True, "Loaded")
 
 
 def test_a_report_has_the_failure_and_nothing_private() -> None:

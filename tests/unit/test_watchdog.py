@@ -38,3 +38,9 @@ def test_a_pulse_is_seen_by_whoever_shares_the_memory() -> None:
     assert read.read(0) == Pulse(0, 0, 0, 0, False, 0)
     slot.clear()
     assert read.read(1).pid == 0
+
+
+def test_a_worker_that_loads_a_model_has_until_that_is_overdue() -> None:
+    loading = Pulse(ticked=100, predict_started=100, deadline=160, in_flight=1, ready=True, pid=7, loading_until=1900)
+    assert overdue(loading, 1904.9, timeout_seconds=60) is None
+    assert "loading a model" in (overdue(loading, 1905.1, timeout_seconds=60) or "")
