@@ -29,6 +29,7 @@ class DebianPackage:
 DEBIAN_PACKAGES = (
     DebianPackage("chromium", ("chromium", "chromium-browser", "google-chrome"), "the test of the docs page in a browser"),
     DebianPackage("wrk", ("wrk",), "the benchmarks' load"),
+    DebianPackage("memcached", ("memcached",), "the tests of what is kept in memcached"),
 )
 
 

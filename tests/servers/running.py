@@ -45,8 +45,11 @@ def running(
     log: Path,
     env: Mapping[str, str] | None = None,
     ports: Iterable[int] | None = None,
+    speaks: Callable[[int], bool] | None = None,
 ) -> Iterator[int]:
     """Runs `command(port)` until the block ends, and gives the port once the server answers HTTP there, with any status.
+
+    `speaks(port)` tells a server that answers something else than HTTP.
 
     A port can be taken by somebody else between being chosen and being used: the next of `ports` is tried then.
     """
@@ -55,7 +58,7 @@ def running(
         with log.open("ab") as output:
             process = subprocess.Popen(command(port), stdout=output, stderr=subprocess.STDOUT, env=environment, process_group=0)
         try:
-            if _answers(process, port):
+            if _answers(process, port, speaks or _speaks_http):
                 yield port
                 return
             if process.poll() is None:
@@ -65,13 +68,13 @@ def running(
     raise NotStarted(f"{command(0)[0]} did not start (exit code {process.returncode}); its log, {log}, ends:\n{_tail(log)}")
 
 
-def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
+def _answers(process: subprocess.Popen[bytes], port: int, speaks: Callable[[int], bool]) -> bool:
     """Waits until the server answers. False: it has ended instead."""
     deadline = time.monotonic() + STARTS_WITHIN_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
             return False
-        if _speaks_http(port):
+        if speaks(port):
             return process.poll() is None  # else the answer was somebody else's, whose port it is
         time.sleep(0.02)
     return False

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +168,7 @@ def _refusal(shown: Mapping[str, Surface], worker: Worker, guards: Guards) -> An
         seen = request_of(request.scope)
         owner = _owner(shown, seen.path)
         kept_out = _kept_out(checks[owner] if owner else guards.of_all(), seen, worker)
-        error = kept_out or _error_of(refused, shown[owner] if owner else None, seen)
+        error = kept_out or _error_of(refused, list(shown.values()), shown[owner] if owner else None, seen)
         try:
             show = ((not kept_out and shown[owner].error) or DIALECTS[owner].error) if owner else None
             reply = show(error, seen) if show else _plain(error)
@@ -191,11 +191,13 @@ def _owner(shown: Mapping[str, Surface], path: str) -> str | None:
     return speaking[0] if len(speaking) == 1 else None
 
 
-def _error_of(refused: HTTPException, surface: Surface | None, request: Request) -> CallError:
+def _error_of(refused: HTTPException, shown: Sequence[Surface], own: Surface | None, request: Request) -> CallError:
     if refused.status_code == 405:
-        allow = tuple(part.strip() for part in (refused.headers or {}).get("Allow", "").split(","))
-        return MethodNotAllowed(f"{request.method} is not allowed on {request.path}", allow)
-    return (surface or Surface()).not_found(request)
+        routed = {part.strip() for part in (refused.headers or {}).get("Allow", "").split(",")}  # of the first route on the path
+        predicts = {p.method for surface in shown for p in surface.predicts if p.path == request.path}
+        answers = {a.method for surface in shown for a in surface.answers if a.path == request.path}
+        return MethodNotAllowed(f"{request.method} is not allowed on {request.path}", tuple(sorted(routed | predicts | answers)))
+    return (own or Surface()).not_found(request)
 
 
 def _kept_out(check: Check | None, request: Request, worker: Worker) -> CallError | None:
