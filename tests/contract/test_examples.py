@@ -53,8 +53,8 @@ def predictions(server: Server, name: str, rows: list[Any]) -> list[Any]:
     return found
 
 
-def test_the_examples_are_the_six_that_are_promised() -> None:
-    assert NAMES == ["breast-cancer", "diabetes", "digits", "iris", "penguins", "wine"]
+def test_the_examples_are_those_that_are_promised() -> None:
+    assert NAMES == ["breast-cancer", "diabetes", "digits", "iris", "penguins", "turnover", "wine"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -52,17 +52,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.values)
 
-    @property
-    def sources(self) -> Sequence[int]:
-        """Which row of the data set each is; -1 for one that was made."""
-        forecast = self.asked.forecast
-        return range(len(self)) if forecast is None else [row.source for row in forecast.rows]
-
     def feature_value(self, feature: str, row: int) -> Any:
-        """What a feature was in a row: as it was sent, where it was."""
-        dataset, source = self.asked.dataset, self.sources[row]
-        if feature in dataset.kept and source >= 0:
-            return _one_value(dataset, feature, source, self.asked.signature)
+        """What a feature was in a row: as it was sent; in a forecast, as the model was given it."""
+        dataset = self.asked.dataset
+        if feature in dataset.kept and self.asked.forecast is None:
+            return _one_value(dataset, feature, row, self.asked.signature)
         table = dataset.table if self.asked.forecast is None else self.asked.forecast.table
         names = table.names or ()
         if feature not in names:
