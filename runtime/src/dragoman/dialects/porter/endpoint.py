@@ -51,7 +51,7 @@ class Endpoint:
 
     def answers(self) -> list[Answer]:
         path = self._service.endpoint
-        return [Answer(at, self.live) for at in (path, f"{path}/")]
+        return [Answer(at, self.live, model=self._model) for at in (path, f"{path}/")]
 
     def decode(self, request: Request) -> Call:
         reading.identity(request)
