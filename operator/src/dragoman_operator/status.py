@@ -25,6 +25,7 @@ _PATHS: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
     "v1": lambda name, options: f"/v1/models/{name}:predict",
     "v2": lambda name, options: f"/v2/models/{name}/infer",
     "seldon": lambda name, options: "/predict",
+    "mlup": lambda name, options: "/predict",
     "porter": lambda name, options: _porter(name, options),
     "datarobot": lambda name, options: f"/predApi/v1.0/deployments/{options.get('deploymentId') or name}/predictions",
     "certifai": lambda name, options: "/" + str(options.get("route") or f"{name}/predict").strip("/"),

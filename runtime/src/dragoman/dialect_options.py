@@ -12,6 +12,7 @@ import msgspec
 from dragoman.datarobot_options import Datarobot
 
 from dragoman.memcached import address_of
+from dragoman.mlup_options import Mlup
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True):
@@ -170,6 +171,7 @@ class Dialects(Options, frozen=True):
     v1: V1 | None = None
     v2: V2 | None = None
     porter: Porter | None = None
+    mlup: Mlup | None = None
     certifai: Certifai | None = None
     datarobot: Datarobot | None = None
     seldon: Seldon | None = None
@@ -182,3 +184,8 @@ class Dialects(Options, frozen=True):
     def problems(self) -> Iterator[str]:
         for name, options in self.enabled().items():
             yield from (f"{name}.{problem}" for problem in options.problems())
+
+    def replica_problems(self) -> Iterator[str]:
+        """What does not go with several replicas, nor with none."""
+        if self.mlup is not None:
+            yield from (f"mlup.{problem}" for problem in self.mlup.replica_problems())

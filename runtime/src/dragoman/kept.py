@@ -12,6 +12,7 @@ from typing import Protocol
 import msgspec
 
 from dragoman.dialects.dialect import Reply, ReplyStore
+from dragoman.memcached import memcached_at
 
 _SWEEP_SECONDS = 5.0  # how long an expired file may still be there
 
@@ -86,6 +87,26 @@ class Folder:
 _ASIDE_SECONDS = 60.0  # a file that was not renamed by then is of a worker that has died
 
 
+class InMemcached:
+    """For every server that shares it. Replies larger than it takes (1 MB, unless it was started otherwise) are `StoreUnavailable`."""
+
+    shared = True
+    poll_seconds = 0.25
+
+    def __init__(self, servers: tuple[str, ...], timeout_seconds: float) -> None:
+        self._servers = memcached_at(servers, timeout_seconds)
+
+    async def put(self, key: str, reply: Reply, seconds: float) -> None:
+        await self._servers.set(_PREFIX + key, encoded(reply), seconds)
+
+    async def get(self, key: str) -> Reply | None:
+        found = (await self._servers.get([_PREFIX + key])).get(_PREFIX + key)
+        return None if found is None else decoded(found)
+
+
+_PREFIX = "dragoman:kept:"
+
+
 class _Kept(msgspec.Struct, frozen=True, array_like=True):
     """A reply as it is stored."""
 
@@ -114,7 +135,8 @@ class Stores:
     def of(self, wanted: ReplyStore) -> Store:
         found = self._open.get(wanted)
         if found is None:
-            found = self._open[wanted] = Folder(self._folder)
+            found = InMemcached(wanted.memcached, wanted.timeout_seconds) if wanted.memcached else Folder(self._folder)
+            self._open[wanted] = found
         return found
 
 

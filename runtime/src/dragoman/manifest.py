@@ -288,6 +288,8 @@ def _problems(manifest: ModelDeployment) -> Iterator[str]:
     if not spec.serving.dialects.enabled():
         yield f"spec.serving.dialects: at least one must be on; write one of {dialects}, or leave dialects out for v1 and v2"
     yield from (f"spec.serving.dialects.{problem}" for problem in spec.serving.dialects.problems())
+    if spec.scale.replicas != 1:
+        yield from (f"spec.serving.dialects.{problem}" for problem in spec.serving.dialects.replica_problems())
     for key, source in (("tokens", spec.serving.auth.tokens), ("adminTokens", spec.serving.auth.admin_tokens)):
         if source is not None and bool(source.secret_name) == bool(source.file):
             yield f"spec.serving.auth.{key}: name one source, secretName (a Secret, on a cluster) or file (one token a line)"

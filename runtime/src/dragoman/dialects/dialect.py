@@ -73,8 +73,8 @@ class Reply:
 class ReplyStore:
     """Where encoded replies are kept until they expire: for all workers of this server, or, in memcached, of all that share it."""
 
-    memcached: str | None = None  # host:port; None: this server's own
-    timeout_seconds: float = 1.0  # how long memcached may take
+    memcached: tuple[str, ...] = ()  # host:port, each of which has them all; none: this server's own
+    timeout_seconds: float = 0.5  # how long memcached may take
 
 
 @dataclass(frozen=True, slots=True)
