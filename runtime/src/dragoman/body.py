@@ -39,9 +39,7 @@ async def read_body(
     arriving: bool = True,
 ) -> bytes:
     """The whole body, decompressed. `deadline` in `time.monotonic()` seconds. Not `arriving`: it is here whole, which spares the timer."""
-    encoding = headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in encodings:
-        raise UnsupportedEncoding(encoding, [known for known in _DECODERS if known in encodings])
+    encoding = _encoding(headers, encodings)
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > limit.bytes:
         raise _too_large(limit, f"{int(declared)} bytes were announced")
@@ -52,6 +50,21 @@ async def read_body(
         if len(body) > limit.bytes:
             raise _too_large(limit, f"{len(body)} bytes were sent")
     return body if encoding == "identity" else _DECODERS[encoding](body, limit)
+
+
+def decoded(body: bytes, headers: Mapping[str, str], limit: BodyLimit, encodings: Collection[str] = ENCODINGS) -> bytes:
+    """A body that another server read, decompressed as `read_body` does."""
+    encoding = _encoding(headers, encodings)
+    if len(body) > limit.bytes:
+        raise _too_large(limit, f"{len(body)} bytes were sent")
+    return body if encoding == "identity" else _DECODERS[encoding](body, limit)
+
+
+def _encoding(headers: Mapping[str, str], encodings: Collection[str]) -> str:
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in encodings:
+        raise UnsupportedEncoding(encoding, [known for known in _DECODERS if known in encodings])
+    return encoding
 
 
 async def _read_arriving(receive: Receive, limit: BodyLimit, deadline: float, admission: Admission) -> bytes:

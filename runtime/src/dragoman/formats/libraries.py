@@ -20,6 +20,7 @@ _EXTRAS = {
     "lightgbm": ("lightgbm", "lightgbm"),
     "onnxruntime": ("onnx", "onnxruntime"),
     "pyarrow": ("parquet", "pyarrow"),
+    "flask": ("porter", "flask"),
 }
 
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib.util
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from dragoman.authoring import Model
 from dragoman.errors import ModelLoadFailed
 from dragoman.formats.authored import of_model
 from dragoman.formats.format import Candidate, LoadedModel, ModelFiles, Recognised, Settings
 from dragoman.formats.unpickle import guarded
+from dragoman.hosting import hosted
 
 _MAX_SOURCE_BYTES = 1024 * 1024
 _PREFIX = "dragoman_model_"
@@ -22,6 +24,9 @@ _BASES: Mapping[str, frozenset[str]] = {  # what a model derives from, by the mo
     "dragoman": frozenset({"Model"}),
     "dragoman.authoring": frozenset({"Model"}),
     "dragoman.seldon": frozenset({"Recommender", "Pipeline"}),
+}
+_APPS: Mapping[str, frozenset[str]] = {  # what an application is made by; its object has `__dragoman_model__`, which gives a LoadedModel
+    "dragoman.porter.services": frozenset({"ModelApp"}),
 }
 _folders: set[Path] = set()  # of the models that this process imported
 
@@ -32,27 +37,43 @@ class Python:
     def recognises(self, candidate: Candidate, *, declared: bool = False) -> Recognised | None:
         if candidate.suffix != ".py":
             return None
-        classes = _model_classes(candidate.path)
+        tree = _parsed(candidate.path)
+        if tree is not None and _makes_app(tree):
+            return Recognised("Python with an application", runs_code=True)
+        classes = [] if tree is None else _model_classes(tree)
         if classes:
             return Recognised(f"Python with the model {classes[-1]}", runs_code=True)
         return Recognised("Python", runs_code=True, sure=False) if declared else None
 
     def load(self, files: ModelFiles, file: str, settings: Settings) -> LoadedModel:
-        with guarded(file) as heard:
+        with guarded(file) as heard, hosted():
             module = _imported(files.path(file), files.folder, files.digest)
+            app = _app(module, file)
+            if app is not None:
+                loaded: LoadedModel = app.__dragoman_model__()
+                return dataclasses.replace(loaded, warnings=(*heard.lines, *loaded.warnings))
             model = _model_class(module, file)()
         return of_model(model, files.folder, file, settings, tuple(heard.lines))
 
 
-def _model_classes(path: Path) -> list[str]:
-    """Classes of a source that derive from dragoman's Model, read from its syntax: nothing is run."""
+def _parsed(path: Path) -> ast.Module | None:
+    """A source's syntax: nothing is run. None where it is none."""
     if path.stat().st_size > _MAX_SOURCE_BYTES:
-        return []
+        return None
     try:
-        tree = ast.parse(path.read_bytes())
+        return ast.parse(path.read_bytes())
     except (SyntaxError, ValueError, RecursionError, MemoryError):  # the last is what CPython says of deep nesting
-        return []
-    bases = _names_of_model(tree)
+        return None
+
+
+def _makes_app(tree: ast.Module) -> bool:
+    names = _names(tree, _APPS)
+    return any(isinstance(node, ast.Call) and ast.unparse(node.func) in names for node in ast.walk(tree)) if names else False
+
+
+def _model_classes(tree: ast.Module) -> list[str]:
+    """Classes of a source that derive from dragoman's Model."""
+    bases = _names(tree, _BASES)
     found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and any(ast.unparse(base) in bases for base in node.bases):
@@ -61,18 +82,26 @@ def _model_classes(path: Path) -> list[str]:
     return found
 
 
-def _names_of_model(tree: ast.Module) -> set[str]:
-    """What `dragoman.Model`, and the other classes that models are written with, are called in this source."""
+def _names(tree: ast.Module, of: Mapping[str, frozenset[str]]) -> set[str]:
+    """What these classes, by the module that they are imported from, are called in this source."""
     names: set[str] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:
             for alias in node.names:
-                if alias.name in _BASES.get(node.module, ()):
+                if alias.name in of.get(node.module, ()):
                     names.add(alias.asname or alias.name)
-                names |= {f"{alias.asname or alias.name}.{base}" for base in _BASES.get(f"{node.module}.{alias.name}", ())}
+                names |= {f"{alias.asname or alias.name}.{base}" for base in of.get(f"{node.module}.{alias.name}", ())}
         elif isinstance(node, ast.Import):
-            names |= {f"{alias.asname or alias.name}.{base}" for alias in node.names for base in _BASES.get(alias.name, ())}
+            names |= {f"{alias.asname or alias.name}.{base}" for alias in node.names for base in of.get(alias.name, ())}
     return names
+
+
+def _app(module: ModuleType, file: str) -> Any:
+    """The module's application, if it has one. `ModelLoadFailed` where it has several."""
+    found = {id(value): name for name, value in vars(module).items() if hasattr(type(value), "__dragoman_model__")}
+    if len(found) > 1:
+        raise ModelLoadFailed(f"{file} must have one application, and has {', '.join(found.values())}")
+    return vars(module)[next(iter(found.values()))] if found else None
 
 
 def _imported(path: Path, folder: Path, digest: str) -> ModuleType:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from dragoman.dialect_options import Porter as Options
-from dragoman.dialects.dialect import Model, Reply, Request, Surface, curl, nothing_there
+from dragoman.dialects.dialect import Model, Reply, Request, Surface, curl
 from dragoman.dialects.porter import docs, health
 from dragoman.dialects.porter.applications import application, example_rows, merged, own_code
 from dragoman.dialects.porter.endpoint import Endpoint, OwnEndpoint, endpoint
@@ -43,7 +43,7 @@ class Porter:
             predicts,
             [*answers, *health.answers(whole), *docs.answers(whole)],
             prefixes=("/-", *dict.fromkeys(service.endpoint.rpartition("/")[0] for service in services)),
-            not_found=nothing_there,
+            error=lambda error, request: error_reply(error, request, whole().switches),
             openapi={service.endpoint: inlined(_named(service), service.definitions) for service in services},
         )
 

@@ -22,12 +22,15 @@ ROW = "row"  # the one column of a table whose cells are whole rows, as an autho
 
 def identity(request: Request) -> str:
     """The id of a reply: a UUID as 32 hex digits. The client's own, from `X-Request-Id`, where that is one."""
-    if _UUID4.fullmatch(request.request_id):
-        return request.request_id
-    made = uuid.uuid4().hex
-    if "x-request-id" not in request.headers and "traceparent" not in request.headers:
-        request.request_id = made  # one id, in the reply's body and header and in the log
-    return made
+    if request.noted is None:
+        if _UUID4.fullmatch(request.request_id):
+            request.noted = request.request_id
+        else:
+            request.noted = uuid.uuid4().hex
+            if "x-request-id" not in request.headers and "traceparent" not in request.headers:
+                request.request_id = request.noted  # one id, in the reply's body and header and in the log
+    found: str = request.noted
+    return found
 
 
 def parse(body: bytes) -> Any:
