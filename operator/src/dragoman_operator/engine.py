@@ -23,6 +23,7 @@ from dragoman_operator.workqueue import Urgency, WorkQueue
 
 _GATHER_SECONDS = 0.1  # children's events come in bursts
 _ECHO_SECONDS = 2.0  # a change of status alone is most likely our own, told before the answer to its write has come
+_SOON_SECONDS = 1.0  # what is to be looked at again within that time is in the middle of a change
 _STUCK_SECONDS = 300.0  # a reconcile's requests have limits of their own, far below
 
 logger = logging.getLogger(__name__)
@@ -103,7 +104,7 @@ class Engine:
                 self._queue.forget(key)
             else:
                 self._queue.succeeded(key)
-                self._queue.add(key, Urgency.RESYNC, after=again)
+                self._queue.add(key, Urgency.CHANGE if again < _SOON_SECONDS else Urgency.RESYNC, after=again)
         except KubeError as error:
             result = "error"
             logger.warning("trying again in %.1f s: %s", self._queue.retry(key), error, extra={"key": str(key)})

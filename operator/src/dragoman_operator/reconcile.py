@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 _AGAIN_SECONDS = {Reason.TERMINATING_FORMER: 2.0, Reason.NAME_TAKEN: 15.0, Reason.REFUSED: 30.0, Reason.INVALID_SPEC: 120.0}
 """When to look again, where nothing that is watched would say that the cause is gone."""
 _HELD_SECONDS = 10.0
+_SETTLE_SECONDS = 0.2  # after acting: controllers answer within that time, and a status written before would be outdated at once
 
 
 class Reconciler:
@@ -52,6 +53,9 @@ class Reconciler:
         world = observe(self._cache, key)
         self._prober.watch(key, world.pods)
         revision, actions, outcome = await self._bring_about(md, obj, world)
+        corrections = _corrections(obj, actions) if outcome.violation is None else ()
+        if actions and outcome.violation is None and not corrections:
+            return _SETTLE_SECONDS
         seen = Seen(
             revision=revision,
             deployment=world.with_objects(outcome.objects).deployment(md.name),
@@ -61,8 +65,7 @@ class Reconciler:
         )
         found = status(md, seen, obj.get("status") or {}, self._now())
         self._moves.note(key, moving=_moved(md, revision) and not _is_ready(found))
-        done = actions if outcome.violation is None else ()
-        current = await self._tell(obj, found, _corrections(obj, done))
+        current = await self._tell(obj, found, corrections)
         return self._when(outcome.violation, revision) if current else 0.0
 
     async def _bring_about(self, md: ModelDeployment, obj: Object, world: World) -> tuple[Revision | None, Sequence[Action], Outcome]:
