@@ -52,7 +52,9 @@ def save_model(
         (folder / old).unlink(missing_ok=True)
     parts = list(walk(model))
     file = _write(model, parts, folder)
-    settled = signature if signature is not None else _signature(model, example if example is not None else background)
+    settled = signature if signature is not None else _signature(model, example)
+    if background is not None and len(background) and signature is None and not settled.inputs:
+        settled = _signature(model, background)
     sidecar.write(
         folder,
         sidecar.Sidecar(

@@ -57,13 +57,13 @@ class AblationExplainer:
         table, inputs = asked.table, asked.table.width
         different = _different(table, self.background.reference)
         scores = Scores(method, self.names, lambda: _answer(asked, table, PREDICT, asked.answers))
-        score = np.zeros((table.rows, inputs + 1))
+        score = np.full((table.rows, inputs + 1), np.nan)
+        tried = np.zeros(score.shape, dtype=bool)
         for rows, variants in self._stacks(asked, different):
             stacked = _with_reference(_taken(table, rows), variants, self.background.reference)
             score[rows, variants] = scores.of(_answer(asked, stacked, method), rows, variants == 0)
-        explained = score[:, :1] - score[:, 1:]
-        explained[~different] = 0.0
-        return explained
+            tried[rows, variants] = True
+        return np.where(tried[:, 1:], score[:, :1] - score[:, 1:], 0.0)  # an input at its reference contributes nothing
 
     def _stacks(self, asked: Asked, different: Array) -> Iterator[tuple[Array, Array]]:
         """(rows, variants) to predict together: variant 0 of a row is the row as it is, and comes first; n has input n - 1 changed."""
