@@ -26,7 +26,14 @@ Object = dict[str, Any]
 
 def install_crd(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "-f", str(CRD))
-    cluster.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.dragoman.dev", "--timeout=30s")
+    await_crd(cluster)
+
+
+def await_crd(cluster: Cluster) -> None:
+    """Until the API server serves it; `kubectl wait` gives up on a CRD that has no conditions yet."""
+    established = "jsonpath={.status.conditions[?(@.type=='Established')].status}"
+    crd = ("get", "crd", "modeldeployments.dragoman.dev", "-o", established)
+    eventually(lambda: cluster.kubectl(*crd, check=False) == "True", 30, what="the CRD is established")
 
 
 def eventually(look: Callable[[], T], seconds: float = 20.0, *, what: str = "") -> T:

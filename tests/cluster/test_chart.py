@@ -12,7 +12,7 @@ import yaml
 from tests.cluster.binaries import built
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
-from tests.cluster.operating import Models, eventually, operator
+from tests.cluster.operating import Models, await_crd, eventually, operator
 from tests.cluster.schemas import write_schemas
 from tests.support.chart import CHART, MATRIX, Object, render
 
@@ -40,7 +40,7 @@ def schemas(control_plane: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
 def installed(control_plane: Cluster) -> Iterator[Cluster]:
     """The chart with its defaults; there is no node, so its pods stay away."""
     control_plane.helm("install", "dragoman", str(CHART), "--namespace", NAMESPACE, "--create-namespace")
-    control_plane.kubectl("wait", "--for=condition=Established", "crd/modeldeployments.dragoman.dev", "--timeout=30s")
+    await_crd(control_plane)
     control_plane.apply(json.dumps(MODEL))
     yield control_plane
     control_plane.kubectl("delete", "crd", "modeldeployments.dragoman.dev", "--ignore-not-found", "--wait=false")
@@ -130,7 +130,7 @@ def test_the_operator_may(installed: Cluster, what: str) -> None:
 )
 def test_the_clusters_roles_know_model_deployments(installed: Cluster, role: str, what: str, answer: str) -> None:
     installed.kubectl("create", "rolebinding", f"{role}-user", f"--clusterrole={role}", f"--user={role}-user", "-n", NAMESPACE, check=False)
-    assert _may(installed, f"{role}-user", what) == answer
+    eventually(lambda: _may(installed, f"{role}-user", what) == answer, what="a controller has put the roles together")
 
 
 class TestAdmissionPolicy:
