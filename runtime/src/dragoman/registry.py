@@ -117,7 +117,9 @@ class ModelView:
 
     @property
     def authored(self) -> Mapping[str, Any]:
-        return self._outcome.authored
+        """As it is at the moment, where the code is in this process."""
+        living: Mapping[str, Any] = getattr(self._outcome.predictor, "authored", self._outcome.authored)
+        return living
 
     @property
     def manifest(self) -> ModelDeployment:

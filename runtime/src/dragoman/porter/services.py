@@ -311,8 +311,12 @@ class ModelApp:
             docs_url=self.docs_url,
             docs_json_url=self.docs_json_url,
             docs_prefix=self.docs_prefix,
-            switches=described.Switches(**{name: getattr(cf, name) for name in described.Switches.__struct_fields__}),
+            switches=self.switches(),
         )
+
+    def switches(self) -> described.Switches:
+        """What `config` says."""
+        return described.Switches(**{name: getattr(cf, name) for name in described.Switches.__struct_fields__})
 
     def __dragoman_model__(self) -> LoadedModel:
         """It as a model that a server with workers loads."""

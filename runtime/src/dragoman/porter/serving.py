@@ -36,7 +36,9 @@ def loaded(model_app: ModelApp) -> LoadedModel:
         raise ModelLoadFailed("the ModelApp has no services: give it a PredictionService")
     services = {service.id: service for service in model_app.services}
     independent = all(getattr(service, "rows_independent", False) for service in model_app.services)
-    predictor = ServicesPredictor(services, _signature(model_app), independent)
+    import pandas  # noqa: F401  once, for all workers, and not in the first request
+
+    predictor = ServicesPredictor(services, _signature(model_app), independent, {OPTION: model_app})
     described = msgspec.to_builtins(model_app.describe(), enc_hook=_plain)
     return LoadedModel(predictor, versions_of(["flask", "numpy", "pandas"]), _warnings(model_app), {OPTION: described})
 

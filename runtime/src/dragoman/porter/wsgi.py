@@ -48,7 +48,7 @@ class _Local:
 
     def __init__(self, model_app: ModelApp) -> None:
         self.name = model_app.name or "app"
-        self.authored: Mapping[str, Any] = {OPTION: model_app.describe}
+        self.authored: Mapping[str, Any] = {OPTION: model_app}
 
 
 def build(model_app: ModelApp) -> flask.Flask:
@@ -84,7 +84,7 @@ def build(model_app: ModelApp) -> flask.Flask:
         elif isinstance(error, werkzeug.exceptions.MethodNotAllowed) and error.valid_methods:
             shown.headers = (("allow", ", ".join(sorted(error.valid_methods))),)
         request.body = flask.request.get_data()
-        return _response(error_reply(shown, request, model_app.describe().switches), request)
+        return _response(error_reply(shown, request, model_app.switches()), request)
 
     app.register_error_handler(Exception, failed)
     return app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -66,6 +66,7 @@ class ServicesPredictor:
     services: Mapping[str, Hosted]
     signature: Signature
     rows_independent: bool = False
+    authored: Mapping[str, Any] = field(default_factory=dict)  # what dialects are told of them, as it changes
 
     def predict(self, table: Table, outputs: Sequence[str], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """`InvalidInput` where none is named and there are several."""

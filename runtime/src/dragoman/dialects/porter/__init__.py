@@ -5,7 +5,7 @@ One codec for both ways in: models of any format, by options in the manifest, an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from dragoman.dialect_options import Porter as Options
 from dragoman.dialects.dialect import Model, Reply, Request, Surface, curl
 from dragoman.dialects.porter import docs, health
-from dragoman.dialects.porter.applications import application, example_rows, merged, own_code
+from dragoman.dialects.porter.applications import Application, application, example_rows, merged, own_code
 from dragoman.dialects.porter.endpoint import Endpoint, OwnEndpoint, endpoint
 from dragoman.dialects.porter.replies import error_reply
 from dragoman.errors import CallError
@@ -29,13 +29,13 @@ class Porter:
     def surface(self, models: Sequence[tuple[Model, msgspec.Struct]]) -> Surface:
         """`InvalidSpec` where two services share an endpoint, or two models say different things of the one application."""
         told = [(model, application(model, _options(options))) for model, options in models]
-        apps = [app for _, app in told]
-        merged([app() for app in apps])
+        apps = [one.app for _, one in told]
+        switches = told[0][1].switches  # all models say the same
 
         def whole() -> App:
-            return apps[0]() if len(apps) == 1 else merged([app() for app in apps])
+            return merged([app() for app in apps])
 
-        shown = [one for model, app in told for one in _endpoints(model, app)]
+        shown = [one for model, its in told for one in _endpoints(model, its)]
         predicts = [predict for one in shown for predict in one.predicts()]
         answers = [answer for one in shown for answer in one.answers()]
         services = whole().services
@@ -43,7 +43,7 @@ class Porter:
             predicts,
             [*answers, *health.answers(whole), *docs.answers(whole)],
             prefixes=("/-", *dict.fromkeys(service.endpoint.rpartition("/")[0] for service in services)),
-            error=lambda error, request: error_reply(error, request, whole().switches),
+            error=lambda error, request: error_reply(error, request, switches()),
             openapi={service.endpoint: inlined(_named(service), service.definitions) for service in services},
         )
 
@@ -52,7 +52,7 @@ class Porter:
         return error_reply(error, request, Switches())
 
     def example(self, model: Model, options: msgspec.Struct, base_url: str) -> str:
-        app = application(model, _options(options))()
+        app = application(model, _options(options)).app()
         service = next((one for one in app.services if one.predicts), None)
         if service is None:
             return f"curl -s {base_url}/-/alive"
@@ -64,11 +64,8 @@ def _options(options: msgspec.Struct) -> Options:
     return options
 
 
-def _endpoints(model: Model, app: Callable[[], App]) -> list[Endpoint | OwnEndpoint]:
-    def switches() -> Switches:
-        return app().switches
-
-    return [endpoint(model, service, switches, own_code=own_code(model)) for service in app().services]
+def _endpoints(model: Model, its: Application) -> list[Endpoint | OwnEndpoint]:
+    return [endpoint(model, service, its.switches, own_code=own_code(model)) for service in its.app().services]
 
 
 def _named(service: Service) -> Mapping[str, Any]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import msgspec
 
@@ -17,16 +18,29 @@ from dragoman.signature import Field, Signature, example_of
 OPTION = "porter"
 
 
-def application(model: Model, options: dialect_options.Porter) -> Callable[[], App]:
-    """Gives the application anew for each request: in an author's own process it may change, elsewhere it is made once.
+@dataclass(frozen=True, slots=True)
+class Application:
+    """One model's, as it is at the moment of asking: where the author's code runs, the state of its services changes."""
 
-    `InvalidSpec` where options and model do not go together.
-    """
+    app: Callable[[], App]
+    switches: Callable[[], Switches]
+
+
+class Living(Protocol):
+    """The author's code, where it runs."""
+
+    def describe(self) -> App: ...
+    def switches(self) -> Switches: ...
+
+
+def application(model: Model, options: dialect_options.Porter) -> Application:
+    """`InvalidSpec` where options and model do not go together."""
     authored = model.authored.get(OPTION)
-    if callable(authored):
-        return authored  # type: ignore[no-any-return]
-    made = _authored(authored, options, model) if authored is not None else _plain(model, options)
-    return lambda: made
+    if hasattr(authored, "describe"):
+        living = cast("Living", authored)
+        return Application(lambda: _authored(living.describe(), options, model), lambda: _switched(living.switches(), options))
+    made = _plain(model, options) if authored is None else _authored(msgspec.convert(authored, App), options, model)
+    return Application(lambda: made, lambda: made.switches)
 
 
 def own_code(model: Model) -> bool:
@@ -64,9 +78,8 @@ def example_rows(service: Service, signature: Signature) -> Any:
     return row if service.single else [row]
 
 
-def _authored(described: Any, options: dialect_options.Porter, model: Model) -> App:
+def _authored(app: App, options: dialect_options.Porter, model: Model) -> App:
     """The author's application, with the manifest's word on how it is shown. What its services are is the author's alone."""
-    app: App = msgspec.convert(described, App)
     said = [name for name in _OF_THE_SERVICE if getattr(options, name) != getattr(dialect_options.Porter(), name)]
     if said:
         camel = next(field.encode_name for field in msgspec.structs.fields(options) if field.name == said[0])
@@ -108,8 +121,7 @@ def _plain(model: Model, options: dialect_options.Porter) -> App:
 
 def _shown(app: App, options: dialect_options.Porter) -> App:
     """With the options that are of the application, where they are given."""
-    switches = {name: value for name in Switches.__struct_fields__ if (value := getattr(options, name)) is not None}
-    said = {name: value for name in _OF_THE_APP if (value := getattr(options, name)) is not None}
+    said: dict[str, Any] = {name: value for name in _OF_THE_APP if (value := getattr(options, name)) is not None}
     if options.app is not None:
         said |= {name: value for name in ("name", "description", "version") if (value := getattr(options.app, name)) is not None}
         said |= {"meta": options.app.meta} if options.app.meta else {}
@@ -117,7 +129,12 @@ def _shown(app: App, options: dialect_options.Porter) -> App:
     for name in ("docs_url", "docs_json_url"):
         if prefix or name in said:
             said[name] = prefix + said.get(name, getattr(App(), name))
-    return msgspec.structs.replace(app, **said, switches=msgspec.structs.replace(app.switches, **switches))
+    return msgspec.structs.replace(app, **said, switches=_switched(app.switches, options))
+
+
+def _switched(switches: Switches, options: dialect_options.Porter) -> Switches:
+    said = {name: value for name in Switches.__struct_fields__ if (value := getattr(options, name)) is not None}
+    return msgspec.structs.replace(switches, **said)
 
 
 def _features(signature: Signature, options: dialect_options.Porter) -> schemas.Object | None:
