@@ -106,7 +106,7 @@ def test_what_macos_adds_is_left_out(tmp_path: Path) -> None:
     [
         ("model.joblib", b"\x80\x04model"),
         ("model.joblib", b"\x78\x9czlib"),
-        ("model.joblib.gz", gzip.compress(b"a compressed pickle, not a tar" * 100)),
+        ("model.joblib.gz", gzip.compress(b"a compressed pickle, not a tar" * 100, mtime=0)),
         ("model.skops", zipped({"schema.json": b'{"protocol": 0, "_skops_version": "0.16.0"}', "1.npy": b"1"})),
         ("model.json", b'{"learner": {}}'),
         ("empty", b""),
