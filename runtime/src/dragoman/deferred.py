@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -10,10 +11,11 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from dragoman.dialects.dialect import Deferred, Reply
-from dragoman.errors import CallError
+from dragoman.errors import CallError, StoreUnavailable
 from dragoman.kept import Store
 
 logger = logging.getLogger("dragoman.deferred")
+Fail = Callable[[CallError], Reply]  # an error in the shape that its client knows
 
 
 class Deferrals:
@@ -23,9 +25,11 @@ class Deferrals:
         self._running: dict[asyncio.Task[None], str] = {}  # to the keys
         self._ending: deque[float] = deque()  # until when (time.monotonic()) replies would be there that end with this server
 
-    def begin(self, key: str, deferred: Deferred, store: Store, reply: Coroutine[Any, Any, Reply], finished: Callable[[], None]) -> None:
+    def begin(
+        self, key: str, deferred: Deferred, store: Store, reply: Coroutine[Any, Any, Reply], *, fail: Fail, finished: Callable[[], None]
+    ) -> None:
         """Awaits the reply (which does not raise) and keeps it; then calls `finished`, whatever became of it."""
-        task = asyncio.get_running_loop().create_task(self._keep(key, deferred, store, reply))
+        task = asyncio.get_running_loop().create_task(self._keep(key, deferred, store, reply, fail))
         self._running[task] = key
 
         def done(task: asyncio.Task[None]) -> None:
@@ -34,12 +38,14 @@ class Deferrals:
 
         task.add_done_callback(done)
 
-    async def _keep(self, key: str, deferred: Deferred, store: Store, coming: Coroutine[Any, Any, Reply]) -> None:
+    async def _keep(self, key: str, deferred: Deferred, store: Store, coming: Coroutine[Any, Any, Reply], fail: Fail) -> None:
         reply = await coming
         try:
             await store.put(key, reply, deferred.keep_seconds)
         except (OSError, CallError) as error:
             logger.error("the reply of a deferred predict is lost: it could not be kept: %s", error, extra={"predict": key})  # noqa: TRY400
+            with contextlib.suppress(OSError, CallError):  # a reply that was too large for the store: who asks is told so
+                await store.put(key, fail(StoreUnavailable(f"the reply could not be kept: {error}")), deferred.keep_seconds)
             return
         if not store.shared:
             now = time.monotonic()

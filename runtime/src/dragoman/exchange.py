@@ -155,9 +155,15 @@ class PredictExchange:
         worker.observe(model.name, self._dialect.name, reply.status, started, request)
 
     def _defer(self, deferred: Deferred, request: Request, call: Call, answer: Awaitable[Prediction]) -> Reply:
-        worker = self._worker
-        reply = self._reply_to_keep(request, call, answer)
-        worker.deferrals.begin(deferred.key(request), deferred, worker.stores.of(deferred.store), reply, worker.admission.leave)
+        worker, store = self._worker, self._worker.stores.of(deferred.store)
+        worker.deferrals.begin(
+            deferred.key(request),
+            deferred,
+            store,
+            self._reply_to_keep(request, call, answer),
+            fail=lambda error: self._error(error, request),
+            finished=worker.admission.leave,
+        )
         return deferred.accepted(request)
 
     async def _reply_to_keep(self, request: Request, call: Call, answer: Awaitable[Prediction]) -> Reply:
