@@ -58,7 +58,8 @@ class Pipeline(Model):
             return loaded
         inner: Any = loaded.predictor
         signature = msgspec.structs.replace(inner.signature, unpacks=True)
-        return dataclasses.replace(loaded, predictor=UnpackingPredictor(inner, self._unpack, signature, inner.rows_independent))
+        predictor = UnpackingPredictor(inner, self._unpack, signature, inner.rows_independent)
+        return dataclasses.replace(loaded, predictor=predictor, authored={"seldon": {}})
 
     def load(self, folder: Path) -> None:
         self._folder = folder

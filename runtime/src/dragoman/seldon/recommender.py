@@ -49,7 +49,8 @@ class Recommender(Model):
         if kind.recommend is Recommender.recommend:
             raise ModelLoadFailed(f"{file}: {kind.__name__} has no recommend method of its own")
         signature = declared_signature(self, f"{file}: {kind.__name__}")
-        return LoadedModel(RecommendPredictor(self, signature, bool(kind.rows_independent)), versions_of(["numpy"]))
+        predictor = RecommendPredictor(self, signature, bool(kind.rows_independent))
+        return LoadedModel(predictor, versions_of(["numpy"]), authored={"seldon": {}})
 
 
 @dataclass(frozen=True)
