@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import nan
 from typing import Any
 
 import numpy as np
@@ -100,10 +101,10 @@ def array_of(cells: Sequence[str], of: Field | None) -> Array:
 def _numbers(cells: Sequence[str]) -> Array:
     if "_" not in "".join(cells):  # Python would take 1_000 for a number
         try:
-            return np.array(list(map(float, cells)))
+            return np.array([float(cell) if cell else nan for cell in cells])
         except ValueError:
             pass
-    found = [np.nan if cell.strip() in _NO_NUMBER else _number(cell) for cell in cells]
+    found = [nan if cell.strip() in _NO_NUMBER else _number(cell) for cell in cells]
     return objects(found) if any(isinstance(value, str) for value in found) else np.array(found, dtype=np.float64)
 
 
