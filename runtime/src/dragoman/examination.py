@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 
@@ -22,6 +23,8 @@ from dragoman.manifest import ModelDeployment
 from dragoman.messages import Boot, Load
 
 CANARY_SECONDS = 60.0  # a forked child must have predicted one row by then
+
+_SHARED = frozenset(["numpy", "scipy", "pandas", "joblib", "sklearn", "xgboost", "lightgbm", "cloudpickle"])  # may be forked once imported
 
 logger = logging.getLogger("dragoman.loader")
 
@@ -144,7 +147,10 @@ def begin(boot: Boot, load: Load, manifest: ModelDeployment, limit_seconds: floa
 def loaded_and_examined(load: Load, manifest: ModelDeployment, boot: Boot) -> Examined:
     from dragoman import loading
 
-    return loading.examine(load, manifest, loading.load_model(load, manifest, boot.settings))
+    before = set(sys.modules)
+    examined = loading.examine(load, manifest, loading.load_model(load, manifest, boot.settings))
+    libraries = [name for name in sys.modules if name not in before and name.partition(".")[0] in _SHARED]
+    return msgspec.structs.replace(examined, libraries=libraries)
 
 
 def examine_safely(work: Callable[[], Examined]) -> Examined:

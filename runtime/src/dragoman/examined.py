@@ -16,5 +16,6 @@ class Examined(msgspec.Struct, frozen=True):
     versions: dict[str, str] = {}
     warnings: list[str] = []
     authored: dict[str, Any] = {}  # what the model's own code declares for a dialect
+    libraries: list[str] = []  # modules of model libraries that it needed, and its parent had not imported
     reason: str = ""
     message: str = ""

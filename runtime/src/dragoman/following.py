@@ -63,7 +63,7 @@ class Follower:
         self._tickets = itertools.count(1)
         self._turn = asyncio.Lock()  # one model is loaded at a time
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
-        self._sizes: dict[str, int] = {}  # bytes on disk of what is in memory
+        self._sizes: dict[str, int] = {}  # bytes that a model took, or those of its files where that is more
         self._going: set[weakref.ref[Any]] = set()  # what was let go of, and still has calls to answer
         self._gone_bytes = 0  # since memory was last given back
         self._tasks: set[asyncio.Task[None]] = set()
@@ -186,9 +186,10 @@ class Follower:
         def work() -> Predictor:
             from dragoman import loading
 
-            self._sizes[model.name] = loading.size_of(load)
+            before = loading.resident_bytes()
             predictor = loading.load_model(load, model.manifest, self._boot.settings).predictor
             warm_up(predictor, msgspec.json.decode(said.known.signature, type=Signature), model.name)
+            self._sizes[model.name] = max(loading.size_of(load), loading.resident_bytes() - before)
             return predictor
 
         started = time.monotonic()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import logging
 import os
 import select
@@ -16,7 +17,7 @@ import socket
 import sys
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn
 
 import msgspec
@@ -94,7 +95,6 @@ class Loader:
         self._outcomes = {m.name: Outcome.unseen(m, on_demand=on_demand) for m in boot.manifests}
         self._loads: dict[str, Load] = {}  # models that each worker loads for itself
         self._examinations: dict[int, tuple[Examine, Examination]] = {}  # by the child's pid
-        self._frozen = False
         self._act: Mapping[type, Callable[..., None]] = {
             Load: self._load,
             Fail: self._fail,
@@ -151,6 +151,7 @@ class Loader:
             examined, manifest = child.verdict(asked.load.name), self._outcomes[asked.load.model].manifest
             examples = [] if examined.reason else loading.examples(manifest, asked.load, examined)
             self._channel.send(Found(ticket=asked.ticket, seconds=time.monotonic() - child.started, examined=examined, examples=examples))
+            _import_libraries(examined.libraries)
 
     def _follow(self, said: Follow) -> None:
         """What was loaded here for workers to share is not theirs any more."""
@@ -232,9 +233,7 @@ class Loader:
         outcome.state, outcome.reason, outcome.message, outcome.predictor = "Failed", fail.reason, fail.message, None
 
     def _spawn(self, spawn: Spawn) -> None:
-        if not self._frozen:
-            gc.freeze()  # the collector must not touch, and so copy, what the workers share
-            self._frozen = True
+        gc.freeze()  # the collector must not touch, and so copy, what the workers share
         with socket.socket(fileno=self._channel.descriptors.popleft()) as orders:
             pid = os.fork() if self._boot.settings.fork else 0
             if pid == 0 and self._boot.settings.fork:
@@ -276,3 +275,16 @@ class Loader:
 
     def _close_sockets(self, _: CloseSockets) -> None:
         self._sockets.listener.close()
+
+
+def _import_libraries(names: Sequence[str]) -> None:
+    """What one model needed, the next may need, too: children and workers to come have it from here."""
+    if not names:
+        return
+    from dragoman.formats.threads import without_threads
+
+    with without_threads(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name in names:
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import mmap
 from pathlib import Path
 
 import msgspec
@@ -51,6 +52,14 @@ def load_model(load: Load, manifest: ModelDeployment, settings: Settings) -> Loa
 def size_of(load: Load) -> int:
     """Bytes on disk."""
     return sum(path.stat().st_size for path in _files(load).listing().values())
+
+
+def resident_bytes() -> int:
+    """Of this process; 0 where the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
+    except OSError:
+        return 0
 
 
 def return_memory() -> None:
