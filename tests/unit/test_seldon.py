@@ -363,7 +363,7 @@ def test_whatever_is_packed_is_a_row_or_invalid_data(value: bytes, url: str) -> 
 def test_invalid_data_is_a_500_in_the_words_that_clients_check_for() -> None:
     rpc = classify()
     assert rpc.decode
-    with pytest.raises(InvalidData, match="^Invalid data$") as caught:
+    with pytest.raises(InvalidData, match=r"^Invalid data$") as caught:
         rpc.decode(pb.ClassificationRequest(), IRIS)
     assert caught.value.status == 500
 
