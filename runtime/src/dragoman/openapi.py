@@ -34,7 +34,10 @@ def openapi_document(models: Sequence[Model], surfaces: Sequence[Surface], *, gu
     schemas: Schema = {"Error": ERROR_SCHEMA}
     for model in models:
         schemas[f"{model.name}.row"] = row_schema(model.signature)
-    paths = {path: item for surface in surfaces for path, item in surface.openapi.items()}
+    paths: Schema = {}
+    for surface in surfaces:  # in order of precedence: of a method on a path that several own, the first's
+        for path, item in surface.openapi.items():
+            paths[path] = {**item, **paths.get(path, {})}
     document = {
         "openapi": "3.1.0",
         "info": {"title": ", ".join(m.name for m in models) or "Dragoman", "version": __version__, "description": _description(models)},
