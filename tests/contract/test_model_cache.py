@@ -269,10 +269,11 @@ def test_an_object_that_was_overwritten_is_loaded_as_it_is_now(server: Server, o
     assert httpx.get(f"{server.rest}/v2/models/overwritten/versions/{first['versions'][0]}").status_code == 404
 
 
-def test_workers_and_loaders_that_are_replaced_know_and_load_as_before(tmp_path: Path) -> None:
+def test_workers_and_loaders_that_are_replaced_know_and_load_as_before(tmp_path: Path, orders: Path) -> None:
     for name in ("one", "two"):
-        manifest(tmp_path, name, IRIS)
-    with serving(tmp_path, tmp_path, "--cache-size", "1", "--workers", "2") as server:
+        manifest(tmp_path, name, MODELS / "loads_as_told.py")
+    told_where = {"DRAGOMAN_TEST_LOADS": str(orders)}
+    with serving(tmp_path, tmp_path, "--cache-size", "1", "--workers", "2", env=told_where) as server:
         asked_of_both(server, "one")
         killed = server.worker_pids()[0]
         os.kill(killed, signal.SIGKILL)
@@ -291,7 +292,8 @@ def asked_of_both(server: Server, name: str) -> None:
     """Until both workers have it in memory; every request is answered."""
     with ThreadPoolExecutor(16) as clients:
         while len(_holders(server, name)) < 2:
-            assert {reply.status_code for reply in clients.map(ask, [server] * 16, [name] * 16)} == {200}
+            replies = list(clients.map(server.predict, [name] * 16, [[told(4)]] * 16))
+            assert {reply.text for reply in replies} == {'{"predictions":[8.0]}'}
 
 
 def _holders(server: Server, name: str) -> list[int]:
