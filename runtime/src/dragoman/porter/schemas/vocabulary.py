@@ -146,7 +146,8 @@ class Object(ApiObject):
 def of_definition(definition: Any, path: str = "") -> ApiObject:
     """From JSON, as a manifest has it: `{"type": "object", "properties": {"age": {"type": "integer", "minimum": 0}}}`.
 
-    Keywords are JSON Schema's; `nullable` and `referenceName` are as here. `BadSchema`, led by `path`, where it cannot be used.
+    Keywords are JSON Schema's; `nullable` and `referenceName` are as here, and where `required` is left out, all properties are.
+    `BadSchema`, led by `path`, where it cannot be used.
     """
     where = path or "the schema"
     if not isinstance(definition, Mapping):
@@ -171,13 +172,20 @@ def of_definition(definition: Any, path: str = "") -> ApiObject:
             rest["additionalProperties"] = additional
         elif additional is not None:
             common["additional_properties_type"] = of_definition(additional, f"{path}.additionalProperties")
-    elif kind not in _PLAIN:
-        raise BadSchema(f"{where}: type must be one of array, object, {', '.join(_PLAIN)}, got {kind!r}")
+    elif kind not in _KINDS:
+        raise BadSchema(f"{where}: type must be one of {', '.join(filter(None, _KINDS))}, got {kind!r}")
     try:
         return _KINDS[kind](additional_params=rest, **common)
     except BadSchema as error:
         raise BadSchema(f"{where}: {error}") from None
 
 
-_PLAIN: dict[str, type[ApiObject]] = {"string": String, "number": Number, "integer": Integer, "boolean": Boolean}
-_KINDS: dict[str, type[ApiObject]] = {**_PLAIN, "array": Array, "object": Object}
+_KINDS: dict[str | None, type[ApiObject]] = {
+    "object": Object,
+    "array": Array,
+    "string": String,
+    "number": Number,
+    "integer": Integer,
+    "boolean": Boolean,
+    None: Anything,
+}
