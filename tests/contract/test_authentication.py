@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,6 +116,10 @@ def test_health_never_asks_for_a_token(server: Server, one: Place) -> None:
     assert one.path in HEALTH or one.method == "OPTIONS"
     for token in (None, WRONG):
         assert asked(server, one.method, one.path, token).status_code == 200
+
+
+def test_health_is_mlups_where_it_is_on_beside_certifai(server: Server) -> None:
+    assert asked(server, "GET", "/health").json() == {"status_code": 200}
 
 
 def test_no_health_path_was_forgotten() -> None:
@@ -336,6 +341,19 @@ def test_tokens_are_rotated_while_serving(tmp_path: Path) -> None:
         tokens.unlink()
         eventually(lambda: accepted() == {"new"} and "no such file" in server.log.read_text(), seconds=10)
         assert code_of(channel, method, infer("iris")) == REFUSED
+
+
+def test_the_walk_of_the_docs_page_works(tmp_path: Path) -> None:
+    page = (EXAMPLES.parent / "docs/authentication.md").read_text(encoding="utf-8")
+    (walk,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    make, serve, ask, _ = re.findall(r"^\$ (.*?[^\\])\n(?=\$|\Z)", walk, re.DOTALL | re.MULTILINE)
+    subprocess.run(make, shell=True, cwd=tmp_path, check=True, timeout=30)
+    assert serve == "dragoman serve modeldeployment.yaml"
+    with serving(tmp_path, manifest(tmp_path, "iris", IRIS, serving={"auth": {"tokens": {"file": "clients.tokens"}}})) as server:
+        for command, status in ((ask, "200"), (re.sub(r'-H "authorization[^"]*"', "", ask), "401")):
+            telling = command.replace("http://127.0.0.1:8080", server.rest).replace("curl -s", "curl -s -o answer -w '%{http_code}'")
+            done = subprocess.run(telling, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
+            assert done.stdout == status, (tmp_path / "answer").read_text()
 
 
 @pytest.mark.parametrize(
