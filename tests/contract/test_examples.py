@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def predictions(server: Server, name: str, rows: list[Any]) -> list[Any]:
 
 
 def test_the_examples_are_those_that_are_promised() -> None:
-    assert NAMES == ["breast-cancer", "diabetes", "digits", "iris", "penguins", "turnover", "wine"]
+    assert NAMES == ["breast-cancer", "diabetes", "digits", "gatherings", "iris", "penguins", "seldon-iris", "turnover", "wine"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -125,6 +126,30 @@ def test_wine_refuses_what_cannot_be(server: Server) -> None:
     reply = server.predict("wine", [{"alcohol": -1, "flavanoids": 1, "color_intensity": 1, "proline": 1}])
     assert reply.status_code == 400
     assert "row 0: 'alcohol' must be at least 0, got -1" in reply.text
+
+
+def test_gatherings_are_recommended_as_their_own_code_does(server: Server, trained: Path) -> None:
+    chosen = np.load(trained / "gatherings" / "model" / "chosen.npy")
+    lengths = np.linalg.norm(chosen, axis=0)
+    alike = chosen.T @ chosen / np.outer(lengths, lengths) * (1 - np.eye(chosen.shape[1]))
+    for woman in range(1, len(chosen) + 1):
+        asked: dict[str, Any] = {"client": "natchez", "user_id": woman, "exclusion_items": "12", "limit": 3}
+        found = httpx.get(f"{server.rest}/recommend", params=asked, timeout=30).json()["recommended"]
+        scores = {item + 1: score for item, score in enumerate(alike @ chosen[woman - 1]) if not chosen[woman - 1, item] and item != 11}
+        best = sorted(scores, key=lambda item: -scores[item])[:3]
+        assert [element["item"] for element in found] == best
+        assert [element["score"] for element in found] == pytest.approx([scores[item] / scores[best[0]] for item in best])
+
+
+def test_seldon_iris_answers_over_rest_and_grpc_as_in_process(server: Server, trained: Path) -> None:
+    flower = {"f1": 5.1, "f2": 3.5, "f3": 1.4, "f4": 0.2}
+    expected = joblib.load(trained / "seldon-iris" / "model" / "pipeline" / "model.joblib").predict_proba(pd.DataFrame([flower]))[0]
+    found = httpx.get(f"{server.rest}/predict", params={"client": "test", "json": json.dumps(flower)}, timeout=30).json()["predictions"]
+    assert [element["score"] for element in found] == pytest.approx(expected.tolist(), rel=1e-12)
+    ask = [sys.executable, "-B", str(trained / "seldon-iris" / "ask.py"), server.grpc]
+    lines = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
+    assert lines[0].startswith("flower-1, answered by iris ")
+    assert [line.split() for line in lines[1:]] == [[e["classId"], f"{e['score']:.4f}"] for e in found]
 
 
 def test_the_readmes_requests_work(server: Server) -> None:
