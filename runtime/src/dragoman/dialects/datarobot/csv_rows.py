@@ -45,7 +45,12 @@ def _plain(body: bytes) -> tuple[tuple[str, ...], bytes] | None:
     header, _, lines = body.partition(b"\n")
     lines = lines.rstrip(b"\n")
     width = header.count(b",") + 1
-    if not header or not lines or (width == 1 and b"\n\n" in b"\n" + lines) or not all(_rectangular(block, width) for block in _blocks(lines)):
+    if (
+        not header
+        or not lines
+        or (width == 1 and b"\n\n" in b"\n" + lines)
+        or not all(_rectangular(block, width) for block in _blocks(lines))
+    ):
         return None
     return _names(header.decode().split(",")), lines
 

@@ -40,21 +40,22 @@ def explained(scores: Array, low: float | None, high: float | None) -> Array:
     return chosen
 
 
-def contributions(given: Array, features: Sequence[str]) -> Callable[[int], Mapping[str, float]]:
+def contributions(given: Array, features: Sequence[str], sign: int = 1) -> Callable[[int], Mapping[str, float]]:
     """A row's strengths by feature, of what the model's `explain` gave: numbers in the order of the features, or mappings by name.
 
-    Raises `ModelFailed` where it is neither.
+    `sign` -1 turns them round. Raises `ModelFailed` where it is neither.
     """
     if given.dtype.kind in "iuf" and given.ndim == 2 and given.shape[1] == len(features):
-        return lambda row: dict(zip(features, given[row].tolist(), strict=True))
+        signed = given * sign
+        return lambda row: dict(zip(features, signed[row].tolist(), strict=True))
 
     def strengths(row: int) -> Mapping[str, float]:
         found = given[row]
         if isinstance(found, Mapping):
-            return {str(name): _strength(value) for name, value in found.items()}
+            return {str(name): sign * _strength(value) for name, value in found.items()}
         values = found.tolist() if isinstance(found, np.ndarray) else found
         if isinstance(values, list | tuple) and len(values) == len(features):
-            return {name: _strength(value) for name, value in zip(features, values, strict=True)}
+            return {name: sign * _strength(value) for name, value in zip(features, values, strict=True)}
         raise ModelFailed(f"the model's explain must give {len(features)} numbers a row, or strengths by feature")
 
     return strengths

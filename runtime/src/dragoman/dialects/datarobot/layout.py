@@ -64,6 +64,11 @@ class Layout:
             return values[np.arange(len(values)), decided]
         return values[:, 0]
 
+    @property
+    def explained_sign(self) -> int:
+        """A model explains the second of two classes; where the first is the positive one, what speaks for it speaks against the other."""
+        return -1 if self.kind == "binary" and self.order[0] == 0 else 1
+
     def explained(self, decided: int) -> Any:
         """The label whose value an explanation is of."""
         return self.labels[decided] if self.kind == "multiclass" else self.labels[0]

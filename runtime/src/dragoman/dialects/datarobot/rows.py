@@ -87,7 +87,7 @@ def rows_of(asked: Asked, prediction: Prediction) -> Rows:
 
 
 def _explanations(asked: Asked, given: Array, chosen: Array) -> list[list[Explanation]]:
-    strengths = explanations.contributions(given, [f.name for f in asked.signature.inputs])
+    strengths = explanations.contributions(given, [f.name for f in asked.signature.inputs], asked.layout.explained_sign)
     places = range(len(chosen)) if asked.forecast is None else asked.forecast.picked.tolist()
     most = asked.parameters.max_explanations
     return [explanations.strongest(strengths(place), most) if here else [] for place, here in zip(places, chosen.tolist(), strict=True)]
