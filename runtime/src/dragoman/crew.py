@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import logging
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
 from dragoman import cgroup, metrics
-from dragoman.errors import ServeError, WorkerFailed
+from dragoman.errors import InvalidSpec, ServeError, WorkerFailed
 from dragoman.heartbeat import Heartbeats
 from dragoman.messages import described
 from dragoman.status import Failure, WorkerStatus
@@ -21,6 +23,7 @@ from dragoman.watchdog import overdue
 
 HOPELESS_STARTS = 5  # processes in a row that ended before they were of use
 _RESPAWN_SECONDS = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)  # pauses before the first, second, … replacement in a row
+_PR_SET_CHILD_SUBREAPER = 36  # Linux, sys/prctl.h
 _STEADY_SECONDS = 60.0  # a worker that lived as long starts the row anew
 
 logger = logging.getLogger("dragoman")
@@ -82,6 +85,9 @@ class Crew:
         metrics.metrics().worker_restarts.inc()
         worker.restarts += 1
         worker.failures_in_a_row = 1 if was_ready and lived > _STEADY_SECONDS else worker.failures_in_a_row + 1
+        if not self.was_ready and worker.last_exit is not None and worker.last_exit.reason == InvalidSpec.reason:
+            self._give_up(InvalidSpec(worker.last_exit.message))  # the next one would find the same
+            return
         if not self.was_ready and worker.failures_in_a_row >= HOPELESS_STARTS:
             said = worker.last_exit.message if worker.last_exit else "the log may say why"
             self._give_up(WorkerFailed(f"workers end before they can serve: {said}"))
@@ -160,6 +166,12 @@ class OomWatch:
         """Since this was last asked; False where the kernel does not say."""
         before, self._seen = self._seen, cgroup.oom_kills()
         return before is not None and self._seen is not None and self._seen > before
+
+
+def adopt_orphans() -> None:
+    """Workers whose loader has ended become this process's children (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def kill(pid: int, number: int) -> None:

@@ -144,44 +144,52 @@ class Follower:
         self._let_go(model, lambda: model.follow(said.known))
         if not model.held and self._shelf is not None:
             self._shelf.remove(model.name)
-        self._rebuild(model)
+        try:
+            self._rebuild(model)
+        except ServeError as error:  # another model's paths are in its way; loading it will say so
+            logger.error("%s", error.message, extra={"model": model.name})  # noqa: TRY400
         if model.state == "Failed" or not model.ready:
             self._wake(model, said.retry_seconds)
         self._channel.send(Followed(ticket=said.ticket, model=model.name, held=bool(model.held)))
 
     async def _hold(self, model: ServedModel, said: Follow, load: Load) -> None:
         async with self._turn:
-            failure: ServeError | None = None
-            if model.held == said.known.digest:
-                model.follow(said.known)
-            elif self._current(said):
-                self._make_room(model)
-                try:
-                    predictor = await self._loaded(model, said, load)
-                except ServeError as error:
-                    failure = error
-                else:
-                    if self._current(said):
-                        self._let_go(model, lambda: model.hold(said.known, predictor))
-                    del predictor
+            reason = message = ""
+            try:
+                await self._bring_in(model, said, load)
+            except ServeError as error:
+                reason, message = error.reason, error.message
+            except Exception as error:
+                logger.exception("loading failed", extra={"model": model.name})
+                reason, message = ModelLoadFailed.reason, f"{load.name}: {type(error).__name__}: {error}"
             held = model.held == said.known.digest
-            if held:
-                self._held_by[model.name] = said.ticket
-                self._rebuild(model)
-            elif self._shelf is not None and not model.held:
+            if not model.held and self._shelf is not None:
                 self._shelf.remove(model.name)
-            reason, message = (failure.reason, failure.message) if failure else ("", "")
             self._channel.send(Followed(ticket=said.ticket, model=model.name, held=held, reason=reason, message=message))
             if held:
                 self._wake(model)
                 await asyncio.sleep(0)  # those who waited call it before another model may take its place
+
+    async def _bring_in(self, model: ServedModel, said: Follow, load: Load) -> None:
+        """Raises what stands against it, a `ServeError` or what nobody foresaw."""
+        if model.held == said.known.digest:
+            model.follow(said.known)
+        elif self._current(said):
+            self._make_room(model)
+            predictor = await self._loaded(model, said, load)
+            if not self._current(said):
+                return
+            self._let_go(model, lambda: model.hold(said.known, predictor))
+            del predictor
+        if model.held:
+            self._held_by[model.name] = said.ticket
+            self._rebuild(model)
 
     def _current(self, said: Follow) -> bool:
         """Whether nothing else was said of the model since."""
         return self._told[said.known.model] == said.ticket
 
     async def _loaded(self, model: ServedModel, said: Follow, load: Load) -> Predictor:
-        """Raises a `ServeError`."""
 
         def work() -> Predictor:
             from dragoman import loading
@@ -196,11 +204,6 @@ class Follower:
         self._slot.loading(started + model.limits.load_timeout_seconds)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, work)
-        except ServeError:
-            raise
-        except Exception as error:
-            logger.exception("loading failed", extra={"model": model.name})
-            raise ModelLoadFailed(f"{load.name}: {type(error).__name__}: {error}") from error
         finally:
             self._slot.loading(0.0)
             self._metrics.model_load_seconds.labels(model.name).observe(time.monotonic() - started)
@@ -226,11 +229,11 @@ class Follower:
                 arrival.set_exception(error)
 
     def _rebuild(self, model: ServedModel) -> None:
-        """Where dialects are built differently with what is known of the model now. One that is not Loaded has the paths that it had."""
+        """Where dialects are built differently with what is known of the model now. Raises `InvalidSpec` where paths clash."""
         now = _as_built(model)
-        if now is not None and now != self._built[model.name]:
-            self._built[model.name] = now
+        if now != self._built[model.name]:
             self._changed()
+            self._built[model.name] = now
 
     # --- giving memory back ---
 
@@ -273,9 +276,9 @@ def warm_up(predictor: Predictor, signature: Signature, name: str) -> None:
         logger.debug("warm-up of %s raised %s: %s", name, type(error).__name__, error)
 
 
-def _as_built(model: ServedModel) -> str | None:
-    """What tells one build of the dialects' paths for a model from another; None while nothing is known of it."""
-    return model.version if model.state == "Loaded" else None
+def _as_built(model: ServedModel) -> tuple[bool, str]:
+    """What tells one build of the dialects' paths for a model from another."""
+    return model.state == "Loaded", model.version
 
 
 _UNKNOWN_BYTES = 1 << 30  # of a model that was loaded before the fork: taken for a large one

@@ -12,52 +12,24 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from dragoman import metrics
-from dragoman.errors import ModelLoadFailed, ServeError, serve_error
+from dragoman.errors import ServeError, serve_error
+from dragoman.examiner import Examiner
 from dragoman.fetching import fetch_model
 from dragoman.manifest import ModelDeployment, State
-from dragoman.messages import Answered, Ask, Dropped, Examine, Follow, Followed, Found, FromFollower, Known, Load, Message
-from dragoman.pool import NEVER_FAILED, Backoff, state_of
+from dragoman.messages import Answered, Ask, Dropped, Follow, Followed, FromFollower, Known, Load, Message
+from dragoman.pool import NEVER_FAILED, state_of
 from dragoman.settings import Settings
 from dragoman.status import Failure, ModelStatus
+from dragoman.stock import Entry, Stock
 from dragoman.storage.request import Fetched
 from dragoman.worker_channel import WorkerChannel
 
-_LOADERS = 2  # that may end while they examine one model
-
 logger = logging.getLogger("dragoman")
-
-
-@dataclass(frozen=True)
-class Stock:
-    """A model that was fetched, and is held on disk for as long as this is. `found`: what trying it showed; None: known from before."""
-
-    load: Load
-    fetched: Fetched
-    known: Known
-    found: Found | None = None
-
-
-@dataclass(eq=False)
-class Entry:
-    """One model of the server."""
-
-    manifest: ModelDeployment
-    status: ModelStatus
-    known: Known  # as every worker has been told
-    seen: Known  # of what was loaded last, or nothing
-    stock: Stock | None = None
-    followed: bool = False  # a loader is told by `Follow` what became of it, and does not load it for workers to share
-    told: dict[int, int] = field(default_factory=dict)  # workers that load it on demand or have it in memory, and by which ticket
-    held: set[int] = field(default_factory=set)  # those that have it
-    wanting: set[int] = field(default_factory=set)  # those that asked for it
-    backoff: Backoff = NEVER_FAILED
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Repository:
@@ -88,8 +60,7 @@ class Repository:
         self._workers: dict[int, WorkerChannel] = {}
         self._tickets = itertools.count(1)
         self._acks: dict[int, tuple[int, asyncio.Future[Followed]]] = {}  # by ticket: the worker, and what it answers
-        self._examinations: dict[int, tuple[Examine, asyncio.Future[Found]]] = {}
-        self._loaders: dict[int, int] = {}  # that have ended at an examination
+        self.examiner = Examiner(tell_loader)
 
     # --- what was loaded at the start ---
 
@@ -117,16 +88,7 @@ class Repository:
             return None
         return Follow(known=entry.known, load=None if self._on_demand or entry.stock is None else entry.stock.load)
 
-    def on_loader_replaced(self) -> None:
-        """What the old one was trying, the new one tries again; not for ever: the model itself may be what ends it."""
-        for ticket, (asked, answer) in list(self._examinations.items()):
-            self._loaders[ticket] = self._loaders.get(ticket, 0) + 1
-            if self._loaders[ticket] < _LOADERS:
-                self._tell_loader(asked)
-            elif not answer.done():
-                answer.set_exception(ModelLoadFailed(f"{asked.load.name}: the process that loaded it ended with its loader"))
-
-    # --- hearing workers and loader ---
+    # --- hearing workers ---
 
     def joined(self, index: int) -> WorkerChannel:
         """The channel of a worker that is about to be started."""
@@ -138,11 +100,6 @@ class Repository:
         )
         self._workers[index] = channel
         return channel
-
-    def on_found(self, found: Found) -> None:
-        _, answer = self._examinations.get(found.ticket, (None, None))
-        if answer is not None and not answer.done():
-            answer.set_result(found)
 
     def _left(self, index: int, channel: WorkerChannel) -> None:
         """A worker has ended, and all that it had in memory with it."""
@@ -352,7 +309,7 @@ class Repository:
         if entry.seen.state == "Loaded" and entry.seen.digest == fetched.digest:
             return Stock(load, fetched, msgspec.structs.replace(entry.seen, on_demand=self._on_demand))
         try:
-            found = await self._examined(load, entry.manifest.spec.serving.limits.load_timeout_seconds)
+            found = await self.examiner.examined(load, entry.manifest.spec.serving.limits.load_timeout_seconds)
             examined = found.examined
             if examined.reason:
                 raise serve_error(examined.reason, examined.message)  # noqa: TRY301
@@ -370,18 +327,6 @@ class Repository:
             on_demand=self._on_demand,
         )
         return Stock(load, fetched, known, found)
-
-    async def _examined(self, load: Load, timeout_seconds: float) -> Found:
-        ticket = next(self._tickets)
-        asked = Examine(ticket=ticket, load=load, timeout_seconds=timeout_seconds)
-        answer: asyncio.Future[Found] = asyncio.get_running_loop().create_future()
-        self._examinations[ticket] = asked, answer
-        self._tell_loader(asked)
-        try:
-            return await answer
-        finally:
-            del self._examinations[ticket]
-            self._loaders.pop(ticket, None)
 
     def _adopt(self, entry: Entry, stock: Stock) -> None:
         """From now on this is the model."""

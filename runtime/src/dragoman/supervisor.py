@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import json
 import logging
 import os
 import signal
 import socket
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Coroutine, Sequence
@@ -24,7 +22,7 @@ import msgspec
 
 import dragoman
 from dragoman import messages, metrics
-from dragoman.crew import HOPELESS_STARTS, Crew, OomWatch
+from dragoman.crew import HOPELESS_STARTS, Crew, OomWatch, adopt_orphans
 from dragoman.errors import AddressInUse, LoadTimeout, ModelLoadFailed, OutOfMemory, ServeError, WorkerFailed, serve_error
 from dragoman.fetching import fetch_model
 from dragoman.heartbeat import Heartbeats
@@ -56,7 +54,6 @@ from dragoman.status import ModelStatus, ServerStatus, WorkerStatus
 
 _CHECK_SECONDS = 0.25
 _LOADER_GRACE_SECONDS = 1.0
-_PR_SET_CHILD_SUBREAPER = 36
 
 logger = logging.getLogger("dragoman")
 OnReady = Callable[[ServerStatus, dict[str, str]], None]
@@ -148,7 +145,7 @@ class Supervisor:
         self._ended = loop.create_future()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        _adopt_orphans()
+        adopt_orphans()
         self._reports.setblocking(False)
         loop.add_reader(self._reports, self._on_report)
         self._listen_to_loader()
@@ -227,7 +224,7 @@ class Supervisor:
             self._on_loaded(message)
         elif isinstance(message, Found):
             self._loader_ends = 0
-            self._repository.on_found(message)
+            self._repository.examiner.on_found(message)
         elif isinstance(message, LoadFailed):
             self._loader.loading = None
             if self._repository.followed(message.model):  # an administrator's word came meanwhile
@@ -297,7 +294,7 @@ class Supervisor:
                 self._loader.send(self._loads[model.name])
             elif model.failure is not None:
                 self._loader.send(Fail(model=model.name, reason=model.failure.reason, message=model.failure.message))
-        self._repository.on_loader_replaced()
+        self._repository.examiner.on_loader_replaced()
         self._spawn_when_settled()
 
     # --- hearing and watching the workers ---
@@ -395,12 +392,6 @@ class Supervisor:
         if not task.cancelled() and task.exception() is not None and not self._ended.done():
             logger.error("the supervisor failed", exc_info=task.exception())
             self._ended.set_result(1)
-
-
-def _adopt_orphans() -> None:
-    """Workers whose loader has ended become this process's children (Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def _first_failure(status: ServerStatus) -> tuple[str, str]:

@@ -107,7 +107,7 @@ def _plain(model: Model, options: dialect_options.Porter) -> App:
         name=name,
         api_version=options.api_version,
         meta=options.meta,
-        status="READY" if model.state == "Loaded" else model.state.upper(),
+        status="READY" if model.ready else model.state.upper(),
         single=not batch,
         features=_columns(features, model, options),
         request_schema=request.definition() if request is not None and options.validate_request_data else None,
