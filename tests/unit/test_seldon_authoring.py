@@ -124,6 +124,7 @@ def test_what_is_no_recommender_is_not_loaded_as_one(tmp_path: Path) -> None:
 # --- pipelines ---------------------------------------------------------------------------------------------------
 
 HANDLED = """
+import pandas as pd
 from dragoman.seldon import BadDataError, CustomDataHandler, Pipeline
 
 class Handler(CustomDataHandler):
