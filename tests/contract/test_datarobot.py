@@ -10,6 +10,7 @@ import http.client
 import io
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,7 +74,8 @@ DEPLOYMENTS: dict[str, tuple[Path, dict[str, Any]]] = {
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("datarobot")
     files = [manifest(folder, name, uri, serving={"dialects": {"datarobot": options}}) for name, (uri, options) in DEPLOYMENTS.items()]
-    with serving(folder, *files, env={"TEST_DATAROBOT_KEY": "a-key"}) as running:
+    env = {"TEST_DATAROBOT_KEY": "a-key", "DRAGOMAN_KEEP_ALIVE_SECONDS": "0.2"}
+    with serving(folder, *files, env=env) as running:
         yield running
 
 
@@ -251,7 +253,8 @@ def test_a_request_id_is_the_clients_where_it_has_the_form(server: Server) -> No
     assert first != second
 
 
-def test_a_connection_is_kept(server: Server) -> None:
+def test_a_connection_is_kept_though_it_is_idle(server: Server) -> None:
+    """For 600 seconds, whatever the server is told of other connections."""
     connection = http.client.HTTPConnection(server.rest.removeprefix("http://"), timeout=30)
     socks = set()
     for _ in range(3):
@@ -260,6 +263,7 @@ def test_a_connection_is_kept(server: Server) -> None:
         assert reply.status == 200
         reply.read()
         socks.add(id(connection.sock))
+        time.sleep(0.5)
     assert len(socks) == 1
     assert connection.sock is not None
     connection.close()

@@ -199,7 +199,10 @@ class Protocol(HttpToolsProtocol):
         self.cycle = last
 
     def _refuse_head(self) -> None:
-        self.refuse(431, f"the request line and headers are larger than {HEAD_BYTES} bytes")
+        if len(self.url) > HEAD_BYTES:
+            self.refuse(414, f"the request line is longer than {HEAD_BYTES} bytes")
+        else:
+            self.refuse(431, f"the request line and headers are larger than {HEAD_BYTES} bytes")
 
     # --- time ---
 

@@ -95,7 +95,8 @@ async def _serve(
     settings = boot.settings
     app = Application(models, worker)
     follower = worker.orders = Follower(models, boot, orders, slot, own, app.rebuild)
-    http = HttpServer(app, sockets.listener, settings.head_seconds, settings.keep_alive_seconds)
+    keep_alive = max(settings.keep_alive_seconds, *(surface.keep_alive_seconds for surface in surfaces(models).values()), 0.0)
+    http = HttpServer(app, sockets.listener, settings.head_seconds, keep_alive)
     worker.only_client = http.only_client
     servers = [http, *_grpc(models, worker, sockets)]
     for name, outcome in outcomes.items():

@@ -192,6 +192,7 @@ class Surface:
     not_found: Callable[[Request], CallError] = nothing_there  # why a path on that ground is not there: an unknown model, version, path
     credentials: Callable[[Request], str] = bearer  # the token that a request presents; raises `Unauthorized`. Not asked without tokens
     openapi: Mapping[str, Any] = field(default_factory=dict)  # OpenAPI 3.1 path items, by path
+    keep_alive_seconds: float = 0.0  # how long its clients expect an idle connection to stay, where that is longer than the server's own
 
 
 class Dialect(Protocol):

@@ -18,6 +18,7 @@ from dragoman.dialects.dialect import Answer, Model, Predict, Reply, Request, Su
 from dragoman.errors import BadRequest, CallError, MethodNotAllowed, NotFound, UriTooLong
 
 ENCODINGS = frozenset({"identity", "gzip", "bz2"})
+KEEP_ALIVE_SECONDS = 600.0
 _BARE = re.compile(re.escape(ROOT) + r"/[^/]+")
 _ALLOWED = ("Allow", "OPTIONS, POST")
 
@@ -47,6 +48,7 @@ class DataRobot:
             not_found=not_found,
             credentials=_presented(owners),
             openapi=paths,
+            keep_alive_seconds=KEEP_ALIVE_SECONDS,
         )
 
     def error(self, error: CallError, request: Request) -> Reply:
