@@ -20,6 +20,7 @@ from dragoman.dialects.dialect import Predict, Request, Surface
 from dragoman.dialects.v1 import V1
 from dragoman.errors import BadRequest
 from dragoman.signature import Field, Output, Signature
+from dragoman.table import Table
 
 
 def surface(*models: ServedAs) -> Surface:
@@ -169,6 +170,21 @@ def test_explain_answers_with_both() -> None:
     outputs = {"predict": [0, 1], "explain": [[0.5, 0.1], [0.0, 0.2]]}
     reply = encoded(outputs, "/v1/models/iris:explain")
     assert reply == {"predictions": [0, 1], "explanations": [[0.5, 0.1], [0.0, 0.2]]}
+
+
+def test_explanations_that_the_runtime_makes_are_named_by_input() -> None:
+    explain = Output("explain", width=4, dtype="float64", how="exact (linear) against zero")
+    signature = msgspec.structs.replace(IRIS.signature, outputs=(*IRIS.signature.outputs, explain))
+    model = msgspec.structs.replace(IRIS, signature=signature)
+    explained = predicting("/v1/models/iris:explain", model).encode(
+        post(b""), Call(Table.of_rows([ROW])), Prediction({"predict": np.array([1]), "explain": np.array([[0.5, -1, 0, np.nan]])}, 1)
+    )
+    assert json.loads(explained.body) == {
+        "predictions": [1],
+        "explanations": [{"sepal_length": 0.5, "sepal_width": -1.0, "petal_length": 0.0, "petal_width": None}],
+    }
+    items = surface(model).openapi["/v1/models/iris:explain"]["post"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert items["properties"]["explanations"]["description"].endswith("exact (linear) against zero")
 
 
 def test_models_are_listed_and_say_whether_they_are_ready() -> None:

@@ -1,10 +1,14 @@
-"""How a loaded model is explained: by itself, exactly, natively, or by ablation. Decided from its structure; nothing is predicted."""
+"""How a loaded model is explained: by itself, exactly, natively, or by ablation. Decided from its structure; nothing is predicted.
+
+What does it is imported and made when the first explanation is asked for: most servers never are, and start the sooner.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -16,15 +20,16 @@ from dragoman.formats.inference import names_of, takes_texts
 from dragoman.formats.origins import origins, unwrapped
 from dragoman.predictors.booster import BoosterPredictor
 from dragoman.predictors.estimator import EstimatorPredictor
-from dragoman.predictors.explaining import Explainer, ExplainingPredictor
-from dragoman.predictors.explanations.ablation import AblationExplainer
-from dragoman.predictors.explanations.background import Background
-from dragoman.predictors.explanations.boosters import BoosterExplainer, of_lightgbm, of_xgboost
-from dragoman.predictors.explanations.derived import Derived
-from dragoman.predictors.explanations.linear import LinearExplainer
-from dragoman.predictors.explanations.pieces import Pieces
-from dragoman.predictors.explanations.scores import METHODS
+from dragoman.predictors.explaining import SCORES, Explainer, ExplainingPredictor
+from dragoman.predictors.feed import Feed
 from dragoman.signature import Output, Signature
+from dragoman.table import Array
+
+if TYPE_CHECKING:
+    from dragoman.predictors.explanations.background import Background
+    from dragoman.predictors.explanations.boosters import Contributions
+    from dragoman.predictors.explanations.derived import Derived
+    from dragoman.predictors.explanations.pieces import Pieces
 
 _SHARE = 0.5  # of a request's time that an explanation may take, so that it ends before its worker is taken for stuck
 # scikit-learn's whose decision function, or value, is coef_ times the columns plus intercept_
@@ -35,23 +40,39 @@ ElasticNetCV BayesianRidge ARDRegression HuberRegressor OrthogonalMatchingPursui
 PassiveAggressiveRegressor TheilSenRegressor QuantileRegressor LinearSVR
 """
 _LINEAR = frozenset(_LINEAR_MODELS.split())
-_XGBOOST = frozenset(["XGBClassifier", "XGBRegressor", "XGBRanker", "XGBRFClassifier", "XGBRFRegressor"])
-_LIGHTGBM = frozenset(["LGBMClassifier", "LGBMRegressor", "LGBMRanker"])
+_WRAPPERS = {
+    "xgboost": frozenset(["XGBClassifier", "XGBRegressor", "XGBRanker", "XGBRFClassifier", "XGBRFRegressor"]),
+    "lightgbm": frozenset(["LGBMClassifier", "LGBMRegressor", "LGBMRanker"]),
+}
 
 
-class _Way(NamedTuple):
+class _Way(msgspec.Struct, frozen=True):
     how: str
-    explainer: Explainer
+    make: Callable[[], Explainer]
 
 
-class _Known(NamedTuple):
-    """What there is to decide by."""
+class _Known(msgspec.Struct, frozen=True):
+    """What there is to decide by, and to make an explainer of."""
 
     predictor: Any
     signature: Signature
-    background: Background
-    pieces: Pieces
-    threads: int
+    sample: tuple[tuple[Any, ...], ...]
+    settings: Settings
+
+    def background(self) -> Background:
+        from dragoman.predictors.explanations.background import Background
+
+        return Background(self.sample, self.signature)
+
+    def pieces(self) -> Pieces:
+        from dragoman.predictors.explanations.pieces import Pieces
+
+        return Pieces(_SHARE * self.settings.timeout_seconds)
+
+    def derived(self, feed: Feed, steps: tuple[Any, ...], origins: Array) -> Derived:
+        from dragoman.predictors.explanations.derived import Derived
+
+        return Derived(feed, steps, origins, len(self.signature.inputs))
 
 
 def explained(loaded: LoadedModel, own: Signature, sample: Sequence[Sequence[Any]], settings: Settings) -> LoadedModel:
@@ -67,13 +88,12 @@ def explained(loaded: LoadedModel, own: Signature, sample: Sequence[Sequence[Any
     if callable(getattr(getattr(predictor, "model", None), EXPLAIN, None)):
         named.setdefault(EXPLAIN, Output(name=EXPLAIN, type="object", width=-1))
         return dataclasses.replace(loaded, predictor=dataclasses.replace(predictor, signature=_answering(signature, named)))
-    if not signature.inputs or not named.keys() & set(METHODS):
+    if not signature.inputs or not named.keys() & set(SCORES):
         return loaded
-    background = Background(tuple(tuple(row) for row in sample), signature)
-    known = _Known(predictor, signature, background, Pieces(_SHARE * settings.timeout_seconds), settings.threads)
+    known = _Known(predictor, signature, tuple(tuple(row) for row in sample), settings)
     way = next((found for find in _WAYS if (found := find(known)) is not None), None) or _ablation(known, own)
     named[EXPLAIN] = Output(name=EXPLAIN, width=len(signature.inputs), dtype="float64", how=way.how)
-    around = ExplainingPredictor(predictor, _answering(signature, named), predictor.rows_independent, way.explainer)
+    around = ExplainingPredictor(predictor, _answering(signature, named), predictor.rows_independent, way.make)
     return dataclasses.replace(loaded, predictor=around)
 
 
@@ -90,12 +110,16 @@ def _linear(known: _Known) -> _Way | None:
     steps, model = unwrapped(known.predictor.model)
     if package_of(model) != "sklearn" or type(model).__name__ not in _LINEAR or _several_labels(model):
         return None
-    derived = _derived(known, steps)
-    shape = np.shape(model.coef_)
-    if derived is None or not shape or shape[-1] != len(derived.origins) or (len(shape) > 1 and shape[0] > 1 and not _has_classes(model)):
+    places, shape = _places(known, steps), np.shape(model.coef_)
+    if places is None or not shape or shape[-1] != len(places) or (len(shape) > 1 and shape[0] > 1 and not _has_classes(model)):
         return None
-    against = "the background sample" if known.background.sample else _zero(steps)
-    return _Way(f"exact (linear) against {against}", LinearExplainer(model, derived, known.background, known.pieces))
+
+    def make() -> Explainer:
+        from dragoman.predictors.explanations.linear import LinearExplainer
+
+        return LinearExplainer(model, known.derived(known.predictor.feed, steps, places), known.background(), known.pieces())
+
+    return _Way(f"exact (linear) against {'the background sample' if known.sample else _zero(steps)}", make)
 
 
 def _zero(steps: tuple[Any, ...]) -> str:
@@ -107,57 +131,66 @@ def _zero(steps: tuple[Any, ...]) -> str:
 
 
 def _native(known: _Known) -> _Way | None:
+    """Boosters in scikit-learn's shape, and pipelines that end in one."""
     if not isinstance(known.predictor, EstimatorPredictor):
         return None
     steps, model = unwrapped(known.predictor.model)
-    find = _WRAPPERS.get(package_of(model))
-    derived = None if find is None else _derived(known, steps)
-    return None if find is None or derived is None else find(known, model, derived)
-
-
-def _xgboost_wrapper(known: _Known, model: Any, derived: Derived) -> _Way | None:
-    if type(model).__name__ not in _XGBOOST:
+    package = package_of(model)
+    if type(model).__name__ not in _WRAPPERS.get(package, ()) or _has_linear_trees(model):
         return None
-    rounds = 0 if model.booster == "gblinear" else int(model.get_booster().attr("best_iteration") or -1) + 1
-    contributions = of_xgboost(model.get_booster(), threads=known.threads, missing=model.missing, rounds=rounds)
-    return _Way("native (xgboost)", BoosterExplainer(contributions, derived, _scores(known.signature), known.pieces))
-
-
-def _lightgbm_wrapper(known: _Known, model: Any, derived: Derived) -> _Way | None:
-    if type(model).__name__ not in _LIGHTGBM or model.booster_.params.get("linear_tree"):
+    places = _places(known, steps)
+    if places is None:
         return None
-    classes = model.booster_.num_model_per_iteration()
-    return _Way("native (lightgbm)", BoosterExplainer(of_lightgbm(model.predict, classes), derived, classes, known.pieces))
+    threads = known.settings.threads
 
+    def contributions() -> Contributions:
+        from dragoman.predictors.explanations.boosters import of_lightgbm, of_xgboost
 
-_WRAPPERS: dict[str, Callable[[_Known, Any, Derived], _Way | None]] = {"xgboost": _xgboost_wrapper, "lightgbm": _lightgbm_wrapper}
+        if package == "lightgbm":
+            return of_lightgbm(model.predict, model.booster_.num_model_per_iteration())
+        rounds = 0 if model.booster == "gblinear" else int(model.get_booster().attr("best_iteration") or -1) + 1
+        return of_xgboost(model.get_booster(), threads=threads, missing=model.missing, rounds=rounds)
+
+    return _booster(known, package, contributions, lambda: known.derived(known.predictor.feed, steps, places))
 
 
 def _bare(known: _Known) -> _Way | None:
-    if not isinstance(known.predictor, BoosterPredictor):
+    """Boosters of xgboost's and lightgbm's own."""
+    if not isinstance(known.predictor, BoosterPredictor) or _has_linear_trees(known.predictor.model):
         return None
-    booster, package = known.predictor.model, package_of(known.predictor.model)
-    inputs = len(known.signature.inputs)
-    derived = Derived(known.predictor.matrix, (), np.arange(inputs), inputs)
-    if package == "xgboost":
-        contributions = of_xgboost(booster, threads=known.threads)
-        return _Way("native (xgboost)", BoosterExplainer(contributions, derived, _scores(known.signature), known.pieces))
-    if booster.params.get("linear_tree"):  # lightgbm has no contributions of them
-        return None
-    classes = booster.num_model_per_iteration()
+    booster, package, threads = known.predictor.model, package_of(known.predictor.model), known.settings.threads
 
-    def predict(rows: Any, **arguments: Any) -> Any:
-        return booster.predict(rows, num_threads=known.threads, **arguments)
+    def contributions() -> Contributions:
+        from dragoman.predictors.explanations.boosters import of_lightgbm, of_xgboost
 
-    return _Way("native (lightgbm)", BoosterExplainer(of_lightgbm(predict, classes), derived, classes, known.pieces))
+        if package == "lightgbm":
+            return of_lightgbm(partial(booster.predict, num_threads=threads), booster.num_model_per_iteration())
+        return of_xgboost(booster, threads=threads)
+
+    places = np.arange(len(known.signature.inputs))
+    return _booster(known, package, contributions, lambda: known.derived(known.predictor.matrix, (), places))
+
+
+def _booster(known: _Known, package: str, contributions: Callable[[], Contributions], derived: Callable[[], Derived]) -> _Way:
+    def make() -> Explainer:
+        from dragoman.predictors.explanations.boosters import BoosterExplainer
+
+        return BoosterExplainer(contributions(), derived(), _values(known.signature), known.pieces())
+
+    return _Way(f"native ({package})", make)
 
 
 def _ablation(known: _Known, own: Signature) -> _Way:
-    against = "the background sample" if known.background.sample else "the example row"
-    names = tuple(dict.fromkeys(tuple(classes) for classes in (own.classes, known.signature.classes) if classes))
-    pairs = getattr(unwrapped(getattr(known.predictor, "model", None))[1], "decision_function_shape", "ovr") == "ovo"
-    methods = tuple(m for m in METHODS if not (pairs and m == "decision_function"))  # a score for each pair of classes is none of a class
-    return _Way(f"ablation against {against}", AblationExplainer(known.background, names, known.pieces, methods))
+    def make() -> Explainer:
+        from dragoman.predictors.explanations.ablation import AblationExplainer
+
+        names = tuple(dict.fromkeys(tuple(classes) for classes in (own.classes, known.signature.classes) if classes))
+        model = unwrapped(getattr(known.predictor, "model", None))[1]
+        pairs = getattr(model, "decision_function_shape", "ovr") == "ovo"  # a score for each pair of classes is none of a class
+        methods = tuple(m for m in SCORES if not (pairs and m == "decision_function"))
+        return AblationExplainer(known.background(), names, known.pieces(), methods)
+
+    return _Way(f"ablation against {'the background sample' if known.sample else 'the example row'}", make)
 
 
 _WAYS: tuple[Callable[[_Known], _Way | None], ...] = (_linear, _native, _bare)
@@ -166,8 +199,8 @@ _WAYS: tuple[Callable[[_Known], _Way | None], ...] = (_linear, _native, _bare)
 # --- what they look at ----------------------------------------------------------------------------------------------
 
 
-def _derived(known: _Known, steps: tuple[Any, ...]) -> Derived | None:
-    """The columns after the steps, where each is made of one input of the signature."""
+def _places(known: _Known, steps: tuple[Any, ...]) -> Array | None:
+    """Of each column after the steps, the place in the signature of the one input that it is made of; None where that cannot be told."""
     model, inputs = known.predictor.model, known.signature.inputs
     names = names_of(model)
     count = len(names) if names is not None else 1 if takes_texts(model) else int(getattr(model, "n_features_in_", 0))
@@ -179,8 +212,14 @@ def _derived(known: _Known, steps: tuple[Any, ...]) -> Derived | None:
     else:
         places = {field.name: i for i, field in enumerate(inputs)}
         where = np.array([places.get(name, -1) for name in names])
-    placed = where[found]
-    return None if (placed < 0).any() else Derived(known.predictor.feed, steps, placed, len(inputs))
+    placed: Array = where[found]
+    return None if (placed < 0).any() else placed
+
+
+def _has_linear_trees(model: Any) -> bool:
+    """lightgbm has no contributions of them."""
+    booster = getattr(model, "booster_", model)
+    return package_of(booster) == "lightgbm" and bool(booster.params.get("linear_tree"))
 
 
 def _has_classes(model: Any) -> bool:
@@ -192,6 +231,6 @@ def _several_labels(model: Any) -> bool:
     return str(getattr(getattr(model, "_label_binarizer", None), "y_type_", "")).startswith("multilabel")
 
 
-def _scores(signature: Signature) -> int:
+def _values(signature: Signature) -> int:
     """How many values an answer may have a row: for the size of what is held at once."""
     return max(1, len(signature.classes or ()), *(output.width or 1 for output in signature.outputs))

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
 import msgspec
 
-from dragoman.call import EXPLAIN
+from dragoman.call import EXPLAIN, PREDICT, PREDICT_PROBA
 from dragoman.check import Checker
 from dragoman.predictors.predictor import Predictor
 from dragoman.signature import Field, Signature
 from dragoman.table import Array, Table
 
+SCORES = (PREDICT_PROBA, "decision_function", PREDICT)  # the first that a model has, and that gives one number a row, is what is explained
 
-@dataclass(frozen=True)
-class Asked:
+
+class Asked(msgspec.Struct, frozen=True):
     """Rows to be explained. `answers` are those that the model has given to the same rows already, by output."""
 
     predictor: Predictor
@@ -43,7 +44,7 @@ class ExplainingPredictor:
     inner: Predictor
     signature: Signature
     rows_independent: bool
-    explainer: Explainer
+    make: Callable[[], Explainer]  # when the first explanation is asked for
 
     def predict(self, table: Table, outputs: Sequence[str], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """As `inner` predicts; where `explain` is asked for, `InvalidInput` for rows that do not fit the signature."""
@@ -53,6 +54,10 @@ class ExplainingPredictor:
         answers = self.inner.predict(table, others, arguments) if others else {}
         asked = Asked(self._told, self._arranged(table), arguments, answers)
         return {**answers, EXPLAIN: self.explainer(asked)}
+
+    @cached_property
+    def explainer(self) -> Explainer:
+        return self.make()
 
     @cached_property
     def _told(self) -> Predictor:

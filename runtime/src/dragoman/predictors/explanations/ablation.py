@@ -10,10 +10,10 @@ import numpy as np
 
 from dragoman.call import PREDICT
 from dragoman.errors import BadRequest, TooLarge
-from dragoman.predictors.explaining import Asked
+from dragoman.predictors.explaining import SCORES, Asked
 from dragoman.predictors.explanations.background import Background
 from dragoman.predictors.explanations.pieces import Pieces
-from dragoman.predictors.explanations.scores import METHODS, Scores, SeveralValues
+from dragoman.predictors.explanations.scores import Scores, SeveralValues
 from dragoman.predictors.predictor import checked_outputs
 from dragoman.table import Array, Table
 
@@ -33,7 +33,7 @@ class AblationExplainer:
     background: Background
     names: tuple[tuple[Any, ...], ...]  # the classes in the order of their scores, as the model and as the manifest calls them
     pieces: Pieces
-    methods: tuple[str, ...] = METHODS  # that give scores a class
+    methods: tuple[str, ...] = SCORES  # that give scores a class
 
     def __call__(self, asked: Asked) -> Array:
         """`TooLarge` above `MOST_PREDICTIONS`; `BadRequest` where the model answers several values a row that are no classes'."""

@@ -10,8 +10,6 @@ import numpy as np
 from dragoman.call import PREDICT, PREDICT_PROBA
 from dragoman.table import Array
 
-METHODS = (PREDICT_PROBA, "decision_function", PREDICT)  # the first of them that gives a score is what is explained
-
 
 class SeveralValues(Exception):
     """The answer has several values a row that are not its classes' scores: there is no one number to explain."""
