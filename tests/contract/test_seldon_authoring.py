@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -22,6 +24,7 @@ from tests.support.serving import environment, eventually, serving
 
 from dragoman.seldon import save_pipeline
 
+ROOT = Path(__file__).parents[2]
 RECOMMENDER = """
 from dragoman.seldon import Recommender, save_recommender
 
@@ -111,3 +114,22 @@ def test_a_recommenders_folder_is_served_as_it_is(home: Path, tmp_path: Path) ->
         assert reply.json() == {"recommended": [{"item": 8, "score": 1.0}]}
         (model,) = server.status()["models"]
         assert (model["format"], model.get("warnings", [])) == ("cloudpickle", [])
+
+
+def test_the_walk_of_the_docs_page_works(tmp_path: Path) -> None:
+    """Its manifests are served, and each of its commands answers what the page says."""
+    page = (ROOT / "docs/dialects/seldon.md").read_text(encoding="utf-8")
+    (documents,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (walk,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    shutil.copytree(ROOT / "examples/gatherings", tmp_path / "gatherings")
+    subprocess.run([sys.executable, str(tmp_path / "gatherings/train.py")], check=True, timeout=60, stdout=subprocess.DEVNULL)
+    file = tmp_path / "modeldeployment.yaml"
+    file.write_text(documents.replace("examples/gatherings", str(tmp_path / "gatherings")).replace("examples/", f"{ROOT}/examples/"))
+    steps = re.findall(r"^\$ (curl .*?[^\\])\n(.*?)(?=^\$ |\Z)", walk, re.DOTALL | re.MULTILINE)
+    assert len(steps) == 5
+    with serving(tmp_path, file) as started:
+        for command, answer in steps:
+            here = command.replace("http://127.0.0.1:8080", started.rest)
+            done = subprocess.run(here, shell=True, capture_output=True, text=True, timeout=30, check=True)
+            expected = ".*".join(map(re.escape, answer.strip().split("…")))
+            assert re.fullmatch(expected, done.stdout.strip()), done.stdout
