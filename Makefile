@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DISTS := $(wildcard runtime operator)
-SIDE_BY_SIDE := -n 3 --dist worksteal  # tests mostly wait
+SIDE_BY_SIDE := -n 3  # tests mostly wait
 
 .DEFAULT_GOAL := help
 .PHONY: help setup serve test test-unit test-contract lint format lock examples bench clean
@@ -50,8 +50,8 @@ test-contract: $(STAMP) tools examples ## over real sockets, with real servers a
 	$(BIN)/pytest tests/contract
 
 test: $(STAMP) tools cluster-tools examples ## all tests
-	$(BIN)/pytest tests/unit tests/contract $(SIDE_BY_SIDE)
-	$(BIN)/pytest tests/cluster $(SIDE_BY_SIDE)
+	$(BIN)/pytest tests/unit tests/contract $(SIDE_BY_SIDE) --dist loadfile
+	$(BIN)/pytest tests/cluster $(SIDE_BY_SIDE) --dist worksteal
 
 lock: $(STAMP) ## renew requirements/*.txt
 	for name in runtime operator dev uv build; do $(BIN)/uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --universal \
