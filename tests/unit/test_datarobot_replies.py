@@ -384,7 +384,7 @@ def test_numbers_that_are_none_are_null() -> None:
     assert [row["prediction"] for row in json.loads(answer.body)["data"]] == [None, 1.5]
     call = one.decode(post(b"x\n1\n2\n", accept="text/csv"))
     answer = one.encode(post(b""), call, prediction(predict=[np.inf, 0.1]))
-    assert answer.body == b"y_PREDICTION\n\n0.1\n"
+    assert answer.body == b'y_PREDICTION\n""\n0.1\n'
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=3, max_size=3), min_size=1, max_size=20))
