@@ -55,7 +55,18 @@ def predictions(server: Server, name: str, rows: list[Any]) -> list[Any]:
 
 
 def test_the_examples_are_those_that_are_promised() -> None:
-    assert NAMES == ["breast-cancer", "diabetes", "digits", "gatherings", "iris", "penguins", "seldon-iris", "turnover", "wine"]
+    assert NAMES == [
+        "breast-cancer",
+        "diabetes",
+        "digits",
+        "gatherings",
+        "iris",
+        "penguins",
+        "porter-penguins",
+        "seldon-iris",
+        "turnover",
+        "wine",
+    ]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -150,6 +161,17 @@ def test_seldon_iris_answers_over_rest_and_grpc_as_in_process(server: Server, tr
     lines = subprocess.run(ask, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
     assert lines[0].startswith("flower-1, answered by iris ")
     assert [line.split() for line in lines[1:]] == [[e["classId"], f"{e['score']:.4f}"] for e in found]
+
+
+def test_porter_penguins_answer_with_their_hooks(server: Server) -> None:
+    """Its README's request, and one that its check refuses."""
+    text = (EXAMPLES / "porter-penguins/README.md").read_text()
+    path, _, rest = text.partition("curl localhost:8080")[2].partition(" -d '")
+    answer = httpx.post(f"{server.rest}{path}", content=rest.partition("'")[0]).json()
+    assert answer["predictions"] == [{"id": 1, "prediction": "Pygoscelis adelie"}]
+    row = {"island": "Dream", "bill_length_mm": 16.7, "bill_depth_mm": 39.5, "flipper_length_mm": 178, "body_mass_g": 3250}
+    refused = httpx.post(f"{server.rest}/biology/penguin/v1/prediction", json={"id": 1, **row})
+    assert (refused.status_code, refused.json()["error"]["messages"]) == (422, ["a bill is longer than it is deep: were the two mixed up?"])
 
 
 def test_the_readmes_requests_work(server: Server) -> None:

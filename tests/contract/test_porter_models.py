@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from tests.support.serving import Server, eventually, manifest, run, serving
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+PAGE = EXAMPLES.parent / "docs/dialects/porter.md"
 ROWS = [
     {"id": 10, "sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2},
     {"id": 11, "sepal_length": 6.7, "sepal_width": 3.0, "petal_length": 5.2, "petal_width": 2.3},
@@ -127,3 +130,31 @@ def test_services_that_a_manifest_describes_anew_are_refused(tmp_path: Path) -> 
     ended = run(tmp_path, "serve", path, "--port", "0", "--grpc-port", "0", "--management-port", "0")
     assert ended.returncode == 10
     assert "spec.serving.dialects.porter.apiVersion: the services of model 'mixing' are written in its code" in ended.stderr
+
+
+def test_the_walk_of_the_docs_page_works(tmp_path: Path) -> None:
+    """Its manifest is served, and each of its commands answers what the page says."""
+    page = PAGE.read_text(encoding="utf-8")
+    (document,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (walk,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    file = tmp_path / "modeldeployment.yaml"
+    file.write_text(document.replace("examples/", f"{EXAMPLES}/"), encoding="utf-8")
+    steps = re.findall(r"^\$ (curl .*?[^\\])\n(.*?)(?=^\$ |\Z)", walk, re.DOTALL | re.MULTILINE)
+    assert len(steps) == 5
+    with serving(tmp_path, file) as started:
+        for command, answer in steps:
+            done = subprocess.run(
+                command.replace("http://127.0.0.1:8080", started.rest), shell=True, capture_output=True, text=True, timeout=30, check=True
+            )
+            expected = ".*".join(map(re.escape, answer.strip().split("…")))
+            assert re.fullmatch(expected, done.stdout.strip()), done.stdout
+
+
+def test_the_code_of_the_docs_page_works() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
+    made: dict[str, Any] = {"__name__": "app"}
+    exec(code, made)
+    client = made["app"].app.test_client()
+    assert client.post("/doubling/v1/prediction", json=[{"id": 1, "x": 4}]).get_json()["predictions"] == [{"id": 1, "prediction": 8}]
+    refused = client.post("/doubling/v1/prediction", json=[{"id": 1, "x": 400}]).get_json()
+    assert refused["error"]["messages"] == ["x must not be above 100"]
