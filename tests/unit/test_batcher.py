@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -99,6 +100,30 @@ def test_calls_with_other_arguments_are_not_mixed_and_keep_their_order_among_equ
     got = answers(batcher(predictor), Call(rows(1)), Call(rows(2), arguments={"offset": 1}), Call(rows(3)))
     assert [n for n, _ in predictor.calls] == [2, 1]
     assert [a.outputs["predict"].tolist() for a in got] == [[2], [5], [6]]
+
+
+def test_rows_that_nobody_wants_explained_do_not_go_with_those_that_are() -> None:
+    """An explanation may cost a hundred predicts."""
+    predictor = Recording()
+    explained = Call(rows(1), outputs=("predict", "explain"))
+    answers(batcher(predictor), Call(rows(1)), explained, Call(rows(2)), Call(rows(3), outputs=("explain",)))
+    assert predictor.calls == [(2, ("predict",)), (2, ("predict", "explain"))]
+
+
+def test_an_explanation_that_is_slow_does_not_send_predicts_to_the_thread() -> None:
+    predictor = Recording(lambda table: time.sleep(0.02 if predictor.calls[-1][1] == ("explain",) else 0))
+    made = batcher(predictor)
+
+    async def turns() -> None:
+        await made.submit(Call(rows(1), outputs=("explain",)), FAR)
+        predictor.threads.clear()
+        await made.submit(Call(rows(1)), FAR)
+        assert predictor.threads == {threading.current_thread().name}
+        predictor.threads.clear()
+        await made.submit(Call(rows(1), outputs=("explain",)), FAR)
+        assert predictor.threads == {"predict_0"}
+
+    asyncio.run(turns())
 
 
 def test_a_batch_holds_at_most_max_rows_and_a_larger_call_goes_alone() -> None:

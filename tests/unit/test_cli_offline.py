@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from dragoman.errors import InvalidInput, InvalidSpec, ModelFailed
 from dragoman.formats import LoadedModel
-from dragoman.offline import PREDICT_ROWS, Job, predict
+from dragoman.offline import EXPLAIN_PREDICTIONS, PREDICT_ROWS, Job, predict
 from dragoman.rowfiles import CsvAnswers, Layout, reader
 from dragoman.signature import Field, Output, Signature
 from dragoman.table import Array, Table
@@ -44,7 +44,7 @@ def run(model: Author, path: Path, **job: Any) -> tuple[list[str], list[str]]:
     out, notes = io.BytesIO(), list[str]()
     rows = predict(
         LoadedModel(model),
-        Job(path, reader(path), job.pop("layout", Layout()), ("predict",), **job),
+        Job(path, reader(path), job.pop("layout", Layout()), job.pop("outputs", ("predict",)), **job),
         CsvAnswers(out),
         lambda *_: None,
         notes.append,
@@ -73,6 +73,15 @@ def test_independent_rows_go_in_pieces_and_come_back_in_order(name: str, tmp_pat
     assert [float(line) for line in lines] == [2.0 * i for i in range(count)]
     assert max(model.calls) <= PREDICT_ROWS < count
     assert notes == []
+
+
+def test_rows_to_be_explained_go_in_pieces_of_as_many_predictions(tmp_path: Path) -> None:
+    inputs = (Field("a"), Field("b"), Field("c"), Field("d"))
+    model = Author(lambda a: a, signature=Signature(inputs, (Output("predict"), Output("explain"))))
+    path = tmp_path / "rows.csv"
+    path.write_text("a,b,c,d\n" + "1,2,3,4\n" * 5_000)
+    run(model, path, outputs=("explain",))
+    assert model.calls == [EXPLAIN_PREDICTIONS // 4, 5_000 - EXPLAIN_PREDICTIONS // 4]
 
 
 def test_rows_that_may_depend_on_each_other_are_predicted_at_once(tmp_path: Path) -> None:

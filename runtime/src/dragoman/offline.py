@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 
 from dragoman.batcher import as_call_error
+from dragoman.call import EXPLAIN
 from dragoman.check import Checker
 from dragoman.errors import CallError, InvalidInput, InvalidSpec, OutOfMemory
 from dragoman.formats import LoadedModel
@@ -21,6 +22,7 @@ from dragoman.signature import Signature
 from dragoman.table import Array, Table, concat
 
 PREDICT_ROWS = 16_384  # at once, where rows are independent: enough to be fast, few enough to be shown as progress
+EXPLAIN_PREDICTIONS = 16_384  # the same, where each row may be predicted once for each of its inputs
 
 logger = logging.getLogger("dragoman.offline")
 OnProgress = Callable[[int, int], None]  # bytes read of the file, rows predicted
@@ -55,7 +57,7 @@ def predict(loaded: LoadedModel, job: Job, answers: AnswerFile, on_progress: OnP
             "--chunk-rows predicts some at a time, and so does spec.serving.batching.rowsIndependent: true"
         )
     chunks = _checked(job, signature, note)
-    pieces = _cut(chunks, job.chunk_rows or PREDICT_ROWS) if independent else _gathered(chunks, job.chunk_rows)
+    pieces = _cut(chunks, job.chunk_rows or _rows_at_once(job.outputs, signature)) if independent else _gathered(chunks, job.chunk_rows)
     names: list[str] = []
     rows = 0
     for piece in pieces:
@@ -67,6 +69,10 @@ def predict(loaded: LoadedModel, job: Job, answers: AnswerFile, on_progress: OnP
         on_progress(piece.bytes_read, rows)
     answers.finish()
     return rows
+
+
+def _rows_at_once(outputs: Sequence[str], signature: Signature) -> int:
+    return max(1, EXPLAIN_PREDICTIONS // max(1, len(signature.inputs))) if EXPLAIN in outputs else PREDICT_ROWS
 
 
 @dataclass(frozen=True, eq=False)
