@@ -55,6 +55,13 @@ def condition(found: Object, kind: str) -> tuple[str, str]:
     return one["status"], one["reason"]
 
 
+def test_a_model_that_was_unloaded_in_a_running_pod_is_said() -> None:
+    found = told(pod("a", RUNNING), reports={"a": report(state="Unloaded")})
+    assert condition(found, "Ready") == ("False", "Unloaded")
+    assert condition(found, "Stalled")[0] == "False"
+    assert (found["model"]["state"], found["model"]["failure"]["reason"]) == ("Unloaded", "Unloaded")
+
+
 def test_all_is_well() -> None:
     found = told(pod("a", RUNNING, ready=True), pod("b", RUNNING, ready=True), live=deployment())
     assert {c["type"]: c["status"] for c in found["conditions"]} == {

@@ -47,6 +47,7 @@ class Reason(StrEnum):
     ADDRESS_IN_USE = "AddressInUse"
     LOAD_TIMEOUT = "LoadTimeout"
     WORKER_FAILED = "WorkerFailed"
+    UNLOADED = "Unloaded"
     # the pod: told by Kubernetes
     IMAGE_PULL_FAILED = "ImagePullFailed"
     SECRET_NOT_FOUND = "SecretNotFound"
@@ -68,6 +69,7 @@ PASSING: frozenset[Reason] = frozenset(
         Reason.PODS_REFUSED,
         Reason.EVICTED,
         Reason.WORKER_FAILED,
+        Reason.UNLOADED,
         Reason.TERMINATING_FORMER,
     }
 )

@@ -14,7 +14,7 @@ from dragoman_operator.names import CONTAINER
 from dragoman_operator.objects import Object, meta
 from dragoman_operator.report import Report, Told
 
-STATES = ("Pending", "Failed", "Fetching", "Loading", "Loaded")  # later ones have come further
+STATES = ("Pending", "Failed", "Unloaded", "Fetching", "Loading", "Loaded")  # later ones have come further
 
 EXIT_CODES = {
     10: Reason.INVALID_SPEC,
@@ -82,7 +82,7 @@ def progress(pod: Object, report: Report | None) -> Progress:
     running = "running" in (container.get("state") or {})
     told = report.model.state if report is not None and running else "Pending"
     if failure is not None:
-        return Progress(name, "Failed" if told != "Loaded" else told, False, report, failure)
+        return Progress(name, told if told in ("Loaded", "Unloaded") else "Failed", False, report, failure)
     return Progress(name, "Loading" if told == "Loaded" else told, False, report)
 
 
@@ -133,6 +133,8 @@ def _told(report: Report) -> Told | None:
     """What a running runtime says is wrong: with its model, or with the workers that it cannot keep alive."""
     if report.model.failure is not None:
         return report.model.failure
+    if report.model.state == "Unloaded":
+        return Told(Reason.UNLOADED, "the model was unloaded through v2's API: load it the same way, or delete the pod")
     memory = [w.last_exit for w in report.workers if w.last_exit is not None and w.last_exit.reason == Reason.OUT_OF_MEMORY]
     return memory[0] if memory and not report.ready else None
 
