@@ -55,6 +55,13 @@ class ExplainingPredictor:
         asked = Asked(self._told, self._arranged(table), arguments, answers)
         return {**answers, EXPLAIN: self.explainer(asked)}
 
+    @property
+    def authored(self) -> Mapping[str, Any]:
+        """What the inner one tells dialects as it changes; `AttributeError` where it tells nothing."""
+        inner: Any = self.inner
+        told: Mapping[str, Any] = inner.authored
+        return told
+
     @cached_property
     def explainer(self) -> Explainer:
         return self.make()
