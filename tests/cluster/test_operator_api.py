@@ -37,9 +37,16 @@ def model(**more: Any) -> Object:
     return {"model": {"uri": URI, **more}}
 
 
+def mlup(**options: Any) -> Object:
+    return {"model": {"uri": URI}, "serving": {"dialects": {"mlup": options}}}
+
+
 def pod(**more: Any) -> Object:
     return {"model": {"uri": URI}, "pod": more}
 
+
+RESULTS: Object = {"memcached": {"servers": ["memcached:11211"]}}
+SHARED = "`is_long_predict` needs `scale.replicas: 1` or a shared result store (memcached)"
 
 LOOKUP: Object = {"name": "lookup", "mountPath": "/mnt/lookup", "configMap": {"name": "lookup"}}
 
@@ -59,6 +66,12 @@ REFUSED: list[tuple[str, Object, str]] = [
     ("too many inputs", model(inputs=[{"name": str(n)} for n in range(2001)]), "must have at most 2000 items"),
     ("no dialect", model() | {"serving": {"dialects": {}}}, "at least one dialect must be on"),
     ("an unknown field", model() | {"serving": {"worker": 1}}, "worker"),
+    ("results in several replicas", mlup(isLongPredict=True) | {"scale": {"replicas": 2}}, SHARED),
+    ("columns to hold rows against, and none", mlup(columnValidation=True), "columnValidation holds rows against columns"),
+    ("another library's type", mlup(dtypeForPredict="Int8Dtype"), "dtypeForPredict is a type of the transformer"),
+    ("no throttle", mlup(throttlingMaxRequests=0), "should be greater than or equal to 1"),
+    ("no time to wait", mlup(ttlClientWait=0), "greater than 0"),
+    ("a store without a name", mlup(memcached={"servers": [":11211"]}), "must be host:port, such as memcached:11211"),
     ("no timeout", model() | {"serving": {"limits": {"timeoutSeconds": 0}}}, "greater than 0"),
     ("too many workers", model() | {"serving": {"workers": 65}}, "less than or equal to 64"),
     ("negative replicas", model() | {"scale": {"replicas": -1}}, "greater than or equal to 0"),
@@ -93,6 +106,23 @@ def test_a_name_that_no_service_could_have_is_refused(name: str, plane: Cluster)
 @pytest.mark.parametrize("name", ["a" * 50, "iris-2"])
 def test_a_good_name_is_taken(name: str, plane: Cluster) -> None:
     applied(plane, model(), name)
+
+
+MLUP_TAKEN: list[Object] = [
+    mlup(),
+    mlup(isLongPredict=True),
+    mlup(isLongPredict=False) | {"scale": {"replicas": 3}},
+    mlup(isLongPredict=True, **RESULTS) | {"scale": {"replicas": 3}},
+    mlup(columnValidation=True, columns=[{"name": "a", "type": "int", "required": False, "default": 5}]),
+    mlup(dtypeForPredict="float32"),
+    mlup(dtypeForPredict="Float32Dtype", dataTransformerForPredict="pandas"),
+    mlup(ttlClientWait=0.5, batchWorkerTimeout=0.1, mode="batching", compatibility="0.4"),
+]
+
+
+@pytest.mark.parametrize("spec", MLUP_TAKEN, ids=str)
+def test_options_that_go_together_are_taken(spec: Object, plane: Cluster) -> None:
+    applied(plane, spec)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from dragoman.batcher import Batcher, union
@@ -215,3 +216,19 @@ def test_union_keeps_the_order_first_wanted(wanted: list[tuple[str, ...]], expec
 
 def assert_set(event: threading.Event) -> None:
     assert event.wait(10)
+
+
+def test_a_call_that_does_not_mix_is_predicted_alone_wherever_it_stands() -> None:
+    predictor = Recording()
+    calls = [Call(rows(1)), Call(rows(2), mixes=False), Call(rows(3)), Call(rows(4), mixes=False)]
+    assert [a.outputs["predict"].tolist() for a in answers(batcher(predictor), *calls)] == [[2], [4], [6], [8]]
+    assert [count for count, _ in predictor.calls] == [2, 1, 1]
+
+
+def test_the_columns_of_a_data_frame_keep_their_names() -> None:
+    class Framing(Recording):
+        def predict(self, table: Table, outputs: Sequence[str], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+            return {name: pd.DataFrame({"low": table.to_numpy()[:, 0], 1: 0.0}) for name in outputs}
+
+    for answer in answers(batcher(Framing()), Call(rows(1)), Call(rows(2, 3))):
+        assert answer.columns == {"predict": ("low", "1")}
