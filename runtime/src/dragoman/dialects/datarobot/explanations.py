@@ -72,7 +72,7 @@ def signs(share: float, features: int) -> str:
     """`+++`, `++`, `+`, `-`, `--` or `---` for a share in [-1, 1]."""
     size = abs(share)
     strong, medium = (0.0, 0.0) if features == 1 else (0.75, 0.25) if features == 2 else (2 / min(features, 10), 0.5 / min(features, 10))
-    return ("+" if share > 0 else "-") * (3 if size > strong else 2 if size > medium else 1)
+    return ("+" if math.copysign(1.0, share) > 0 else "-") * (3 if size > strong else 2 if size > medium else 1)
 
 
 def _strength(value: Any) -> float:
