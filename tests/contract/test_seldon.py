@@ -531,11 +531,11 @@ def test_a_malformed_parameter_is_told_though_memcached_is_silent(other: Server)
 
 @pytest.fixture(scope="module")
 def third(tmp_path_factory: pytest.TempPathFactory, lost: int) -> Iterator[Server]:
-    """A regression, and a recommender whose memcached is not there yet."""
+    """A regression, with mlup's API beside, and a recommender whose memcached is not there yet."""
     folder = tmp_path_factory.mktemp("third")
     rows, target = load_diabetes(return_X_y=True, as_frame=True)
     joblib.dump(LinearRegression().fit(rows[["bmi", "bp"]], target), folder / "model.joblib")
-    manifest(folder, "diabetes", folder / "model.joblib", serving={"dialects": {"seldon": {}}})
+    manifest(folder, "diabetes", folder / "model.joblib", serving={"dialects": {"seldon": {}, "mlup": {}}})
     stored = {"memcached": {"servers": [f"127.0.0.1:{lost}"], "timeoutSeconds": 0.5}}
     manifest(folder, "orders", MODELS / "orders_of_items.py", serving={"dialects": {"seldon": stored}})
     with serving(folder, folder, "--drain-seconds", "0") as started:
@@ -550,6 +550,21 @@ def test_a_regression_has_one_element_with_its_score(third: Server, tmp_path: Pa
     with grpc.insecure_channel(third.grpc) as channel:
         (result,) = classify(channel, request_with(values(0.05, 0.02))).predictions
     assert (result.prediction, result.predictedClass) == (pytest.approx(expected, rel=1e-5), "")
+
+
+def test_on_shared_ground_a_query_or_a_form_is_seldons_and_json_is_mlups(third: Server) -> None:
+    row = query({"data": [0.05, 0.02]})
+    for sent in ({"params": row}, {"data": row}, {"files": {"json": (None, row["json"])}}):
+        found = httpx.post(f"{third.rest}/predict", timeout=30, **cast(Any, sent))
+        assert list(found.json()) == ["predictions"], found.text
+    by_mlup = httpx.post(f"{third.rest}/predict", json={"X": [[0.05, 0.02]]}, timeout=30).json()
+    assert by_mlup["predict_result"] == [found.json()["predictions"][0]["score"]]
+    assert httpx.get(f"{third.rest}/predict", params=row, timeout=30).json() == found.json()
+
+
+def test_a_head_is_answered_without_a_body(third: Server) -> None:
+    reply = httpx.head(f"{third.rest}/predict", params=query({"data": [0.05, 0.02]}), timeout=30)
+    assert (reply.status_code, reply.content) == (200, b"")
 
 
 def test_a_stopped_memcached_is_a_503_and_one_that_is_back_is_used(third: Server, lost: int, tmp_path: Path) -> None:

@@ -194,6 +194,14 @@ def test_a_model_of_which_nothing_is_known_answers_where_no_other_does() -> None
     assert found["GET", "/recommend"].model.name == "likes"
 
 
+def test_models_of_which_nothing_is_known_do_not_clash() -> None:
+    others = [msgspec.structs.replace(FAILED, name=name) for name in ("one", "two")]
+    assert {predict.model.name for predict in predicts(*others).values()} == {"one"}
+    (rpc,) = seldon_grpc.SeldonGrpc().surface([(model, Seldon()) for model in others]).rpcs
+    assert rpc.model
+    assert rpc.model(None).name == "one"
+
+
 def test_two_models_cannot_both_be_classified_by() -> None:
     with pytest.raises(InvalidSpec, match="'iris' and 'penguins'"):
         seldon_grpc.SeldonGrpc().surface([(IRIS, Seldon()), (PENGUINS, Seldon())])

@@ -33,7 +33,7 @@ class Seldon:
     name = option = "seldon"
 
     def surface(self, models: Sequence[tuple[Model, msgspec.Struct]]) -> Surface:
-        """Of a model of which nothing is known yet, both paths, unless another has them."""
+        """Of a model of which nothing is known, both paths, unless another has them."""
         predicts: list[Predict] = []
         paths: dict[str, Any] = {}
         for path, asked, described in (("/predict", _predicting, _predict_openapi), ("/recommend", _recommending, _recommend_openapi)):
@@ -55,8 +55,9 @@ class Seldon:
 
 
 def _owners(models: Sequence[tuple[Model, msgspec.Struct]], path: str) -> list[tuple[Model, msgspec.Struct]]:
+    """The models that the path is known to be of; else one of those of which nothing is known, which may never be loaded or not yet."""
     known = [(model, options) for model, options in models if _offers(model, path)]
-    return known or [(model, options) for model, options in models if not model.signature.outputs]
+    return known or [(model, options) for model, options in models if not model.signature.outputs][:1]
 
 
 def _offers(model: Model, path: str) -> bool:

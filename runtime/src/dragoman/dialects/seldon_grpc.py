@@ -32,7 +32,7 @@ class SeldonGrpc:
     def surface(self, models: Sequence[tuple[Model, msgspec.Struct]]) -> Surface:
         """Raises `InvalidSpec` where two models would answer."""
         known = [pair for pair in models if {output.name for output in pair[0].signature.outputs} - {RECOMMEND}]
-        found = known or [pair for pair in models if not pair[0].signature.outputs]
+        found = known or [pair for pair in models if not pair[0].signature.outputs][:1]  # not loaded, or not yet: it says so
         if not found:
             return Surface()
         if len(found) > 1:
