@@ -145,13 +145,13 @@ class Turnstile:
             return
         try:
             call = _joined([w.call for w in window])
-        except ValueError as error:  # rows that numpy cannot put together
+        except Exception as error:  # noqa: BLE001  rows that cannot be put together, or not in memory; the next window must come
             _refuse(window, as_call_error(error))
             return
         asked = asyncio.ensure_future(self._ask(call, max(w.deadline for w in window), False))
 
         def left(_: object) -> None:
-            if all(w.answer.done() for w in window):
+            if not asked.done() and all(w.answer.done() for w in window):
                 asked.cancel()
 
         for waiting in window:
