@@ -78,6 +78,32 @@ def test_all_is_well() -> None:
     assert {"dialect": "v1", "url": "http://iris.science.svc:8080/v1/models/iris:predict"} in found["endpoints"]
 
 
+def test_each_dialects_url_is_told() -> None:
+    dialects = {
+        "v1": {},
+        "v2": None,
+        "porter": {"namespace": "/flowers/", "apiVersion": "v3"},
+        "datarobot": {"deploymentId": "5f22"},
+        "certifai": {"route": "/scan/predict"},
+        "mlup": {},
+        "seldon": {},
+    }
+    every = deployment_of(MINIMAL | {"serving": {"dialects": dialects}})
+    found = {one["dialect"]: one["url"] for one in status(every, Seen(), {}, NOW)["endpoints"]}
+    assert found == dict.fromkeys(("v2-grpc", "seldon-grpc"), "grpc://iris.science.svc:9000") | {
+        name: f"http://iris.science.svc:8080{path}"
+        for name, path in {
+            "v1": "/v1/models/iris:predict",
+            "v2": "/v2/models/iris/infer",
+            "porter": "/flowers/iris/v3/prediction",
+            "datarobot": "/predApi/v1.0/deployments/5f22/predictions",
+            "certifai": "/scan/predict",
+            "mlup": "/predict",
+            "seldon": "/predict",
+        }.items()
+    }
+
+
 @pytest.mark.parametrize(
     "live",
     [

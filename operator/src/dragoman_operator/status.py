@@ -30,6 +30,7 @@ _PATHS: Mapping[str, Callable[[str, Mapping[str, Any]], str]] = {
     "datarobot": lambda name, options: f"/predApi/v1.0/deployments/{options.get('deploymentId') or name}/predictions",
     "certifai": lambda name, options: "/" + str(options.get("route") or f"{name}/predict").strip("/"),
 }
+_GRPC = frozenset({"v2", "seldon"})  # which dialects are spoken over gRPC as well
 _REASONS = {"Pending": Reason.WAITING_FOR_PODS, "Fetching": Reason.FETCHING, "Loading": Reason.LOADING, "Loaded": Reason.ROLLING_OUT}
 _STEPS = {"Pending": "waiting for a pod to start", "Fetching": "fetching the model", "Loading": "loading the model"}
 
@@ -217,13 +218,10 @@ def _failed(failure: Failure, before: Mapping[str, Any], now: str) -> Object:
 
 
 def _endpoints(md: ModelDeployment, url: str) -> list[Object]:
-    dialects = sorted(md.serving.dialects.items())
-    found = [
-        {"dialect": name, "url": url + (_PATHS[name](md.name, options or {}) if name in _PATHS else "/")} for name, options in dialects
-    ]
-    if "v2" in md.serving.dialects:
-        found.append({"dialect": "v2-grpc", "url": f"grpc://{md.name}.{md.namespace}.svc:{GRPC_PORT}"})
-    return found
+    names = sorted(md.serving.dialects)
+    over_grpc = f"grpc://{md.name}.{md.namespace}.svc:{GRPC_PORT}"
+    rest = [{"dialect": name, "url": url + _path(md, name)} for name in names]
+    return rest + [{"dialect": f"{name}-grpc", "url": over_grpc} for name in names if name in _GRPC]
 
 
 def _path(md: ModelDeployment, dialect: str) -> str:
