@@ -88,12 +88,14 @@ def floor(model: Path) -> tuple[list[str], str, str]:
     return [sys.executable, str(HERE / "floor.py"), str(model), str(port)], f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}"
 
 
-def rate(url: str, body: bytes, connections: int, seconds: float, core: int = 1) -> tuple[float, float, float]:
+def rate(
+    url: str, body: bytes, connections: int, seconds: float, core: int = 1, media_type: str = "application/json"
+) -> tuple[float, float, float]:
     """(requests a second, p50, p99 in ms) by wrk. Ends with an error when a reply is not a 2xx."""
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is missing: apt-get install wrk")
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f"wrk.method = 'POST'\nwrk.headers['content-type'] = 'application/json'\nwrk.body = {json.dumps(body.decode())}\n")
+        script.write(f"wrk.method = 'POST'\nwrk.headers['content-type'] = '{media_type}'\nwrk.body = {json.dumps(body.decode())}\n")
         script.flush()
         command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script.name, url]
         text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 30).stdout
