@@ -10,6 +10,7 @@ import http.client
 import io
 import json
 import re
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ import joblib
 import numpy as np
 import pytest
 from sklearn.datasets import load_iris
-from tests.support.serving import Server, manifest, serving
+from tests.support.serving import Server, manifest, run, serving
 
 MODELS = Path(__file__).parents[1] / "models"
 IRIS = Path(__file__).parents[2] / "examples" / "iris" / "model.joblib"
@@ -820,3 +821,33 @@ def test_series_that_are_none(server: Server, change: dict[str, Any], status: in
 def test_a_data_set_without_any_known_target_needs_a_forecast_point(server: Server) -> None:
     reply = post_json(server, "sales/predictions", WINDOW)
     assert (reply.status, reply.message.startswith("'forecastPoint': no row has a value of 'sales'")) == (422, True)
+
+
+# --- the page of the docs -----------------------------------------------------------------------------------------
+
+
+def test_the_walk_of_the_docs_page_works(tmp_path: Path) -> None:
+    """Its manifests are served, and each of its commands answers what the page says."""
+    root = Path(__file__).parents[2]
+    page = (root / "docs/dialects/datarobot.md").read_text(encoding="utf-8").partition("## A walk")[2]
+    (document,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (walk,) = re.findall(r"```console\n(.*?)```", page, re.DOTALL)
+    file = tmp_path / "modeldeployment.yaml"
+    file.write_text(document.replace("examples/", f"{root}/examples/"), encoding="utf-8")
+    steps = re.findall(r"^\$ (.*?[^\\])\n(.*?)(?=^\$ |\Z)", walk, re.DOTALL | re.MULTILINE)
+    assert len(steps) == 8
+    with serving(tmp_path, file) as started:
+        for command, answer in steps:
+            url = command.replace("http://127.0.0.1:8080", started.rest)
+            done = subprocess.run(url, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
+            expected = ".*".join(map(re.escape, answer.strip().split("…")))
+            assert re.fullmatch(expected, done.stdout.strip()), done.stdout
+
+
+def test_options_that_the_model_cannot_be_end_the_start(tmp_path: Path) -> None:
+    file = manifest(tmp_path, "coin", MODELS / "coin.py", serving={"dialects": {"datarobot": {"positiveClass": "edge"}}})
+    done = run(tmp_path, "serve", file, "--port", "0", "--grpc-port", "0", "--management-port", "0")
+    assert done.returncode == 19
+    assert (
+        "spec.serving.dialects.datarobot.positiveClass: 'edge' is none of the classes of model 'coin': [0, 1]" in done.stderr + done.stdout
+    )
