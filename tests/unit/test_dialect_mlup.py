@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from tests.unit.models import IRIS, PENGUINS, ServedAs
 
 from dragoman.call import Call, Prediction
+from dragoman.check import Checker
 from dragoman.dialects.dialect import Line, Reply, Request, Surface
 from dragoman.dialects.mlup import Mlup
 from dragoman.dialects.mlup.refusals import TransformFailed, Unprocessable
 from dragoman.errors import CallError, InvalidSpec
 from dragoman.mlup_options import Mlup as Options
 from dragoman.signature import Output, Parameter, Signature
+from dragoman.table import Table, concat
 
 ROW = [5.1, 3.5, 1.4, 0.2]
 NAMES = tuple(field.name for field in IRIS.signature.inputs)
@@ -302,6 +304,14 @@ def test_null_stays_null_in_pandas_types() -> None:
 def test_the_models_own_columns_carry_its_names_in_its_order(sent: Any, given: dict[str, Any]) -> None:
     call = decoded({"X": sent}, **given)
     assert (call.table.names, rows(call)) == (NAMES, [ROW])
+
+
+@pytest.mark.parametrize("sent", [ROW, [5, 3, 1, 0], [5.1, None, 1.4, 0.2]])
+def test_rows_of_the_models_own_columns_share_a_predict_with_other_dialects(sent: list[Any]) -> None:
+    checked = Checker(IRIS.signature)(Table.of_rows([ROW]))
+    mine = decoded({"X": [sent]}).table
+    assert concat([mine, checked]).to_numpy(object).tolist() == [sent, ROW]
+    assert concat([checked, mine]).to_numpy(object).tolist() == [ROW, sent]
 
 
 def test_no_rows_are_no_error() -> None:
