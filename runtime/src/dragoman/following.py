@@ -264,6 +264,9 @@ class Follower:
 def warm_up(predictor: Predictor, signature: Signature, name: str) -> None:
     """Predict the example row once, so that the first request does not pay for what a library puts off until then."""
     if not signature.inputs:
+        rehearse = getattr(predictor, "rehearse", None)
+        if rehearse is not None:
+            rehearse()
         return
     from dragoman.check import Checker
 

@@ -33,7 +33,8 @@ def probe(predictor: Predictor) -> Probed:
     parameters = {o.name: found for o in predictor.signature.outputs if (found := parameters_of(predictor, o.name))}
     signature = msgspec.structs.replace(predictor.signature, parameters=parameters)
     if not signature.inputs:
-        return Probed(signature)
+        rehearse = getattr(predictor, "rehearse", None)  # several models in one know their own examples
+        return Probed(signature, tuple(rehearse()) if rehearse is not None else ())
     try:
         rows = Checker(signature)(Table.of_rows([signature.example_row()] * _ROWS))
     except Exception as error:  # noqa: BLE001 - told, not raised

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 class BaseService(ABC):
     """One endpoint. Subclass it to answer requests by code of your own: `action`, `status` and `serve` are what it needs.
 
-    `id` is the endpoint, unless `define_id` says otherwise; no two living services have the same.
+    `id` is the endpoint, unless `define_id` says otherwise; no two services of an application have the same.
     """
 
     meta: Mapping[str, Any] = {}
@@ -61,7 +60,6 @@ class BaseService(ABC):
         self.id = self.define_id()
         self.meta = self.update_meta(self.meta)
         self.request_schemas, self.response_schemas = {}, {}
-        _remember(self)
 
     @property
     @abstractmethod
@@ -327,13 +325,3 @@ class ModelApp:
 
 def _used(identity: str) -> str:
     return f"The id={identity} has already been used: give the service another name, api_version or namespace"
-
-
-def _remember(service: BaseService) -> None:
-    """`ValueError` where a living service has the same id."""
-    if service.id in _living and not hosting():
-        raise ValueError(_used(service.id))
-    _living[service.id] = service
-
-
-_living: weakref.WeakValueDictionary[str, BaseService] = weakref.WeakValueDictionary()

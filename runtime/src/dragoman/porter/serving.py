@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as standard
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import flask
@@ -14,6 +15,8 @@ import numpy as np
 from dragoman.call import PREDICT
 from dragoman.dialects.dialect import Reply
 from dragoman.dialects.porter.applications import OPTION
+from dragoman.dialects.porter.examples import example_rows
+from dragoman.dialects.porter.reading import row_table
 from dragoman.errors import ModelLoadFailed
 from dragoman.formats.format import LoadedModel
 from dragoman.formats.libraries import versions_of
@@ -38,9 +41,11 @@ def loaded(model_app: ModelApp) -> LoadedModel:
     independent = all(getattr(service, "rows_independent", False) for service in model_app.services)
     import pandas  # noqa: F401  once, for all workers, and not in the first request
 
-    predictor = ServicesPredictor(services, _signature(model_app), independent, {OPTION: model_app})
+    predictor = ServicesPredictor(services, _signature(model_app), independent, {OPTION: model_app}, _examples(model_app))
     described = msgspec.to_builtins(model_app.describe(), enc_hook=_plain)
-    return LoadedModel(predictor, versions_of(["flask", "numpy", "pandas"]), _warnings(model_app), {OPTION: described})
+    return LoadedModel(
+        predictor, {"flask": metadata.version("flask"), **versions_of(["numpy", "pandas"])}, _warnings(model_app), {OPTION: described}
+    )
 
 
 @dataclass(frozen=True)
@@ -120,7 +125,8 @@ def _encoded(value: Any) -> Any:
     """By an encoder of the author's own, where `config.json_encoder` is one."""
     if cf.json_encoder is AppEncoder or not isinstance(cf.json_encoder, type):
         return value
-    rows = standard.loads(standard.dumps(value, cls=cf.json_encoder))
+    plain = value.to_numpy() if hasattr(value, "to_numpy") else value
+    rows = standard.loads(standard.dumps(plain.tolist() if hasattr(plain, "tolist") else plain, cls=cf.json_encoder))
     if not isinstance(rows, list):
         return rows
     answers = np.empty(len(rows), dtype=object)
@@ -140,6 +146,16 @@ def _signature(model_app: ModelApp) -> Signature:
     if len(known) != len(fields):
         return Signature(outputs=outputs)
     return Signature(inputs=known, outputs=outputs, extra_columns="ignore")
+
+
+def _examples(model_app: ModelApp) -> dict[str, Table]:
+    found = {}
+    for service in model_app.services:
+        told = service.describe()
+        if told.predicts and getattr(service, "feature_schema", None) is not None:
+            rows = example_rows(told, Signature())
+            found[service.id] = row_table([rows] if told.single else rows)
+    return found
 
 
 def _field(name: str, one: schemas.ApiObject, *, required: bool) -> Field | None:

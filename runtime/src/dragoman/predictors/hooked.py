@@ -67,6 +67,21 @@ class ServicesPredictor:
     signature: Signature
     rows_independent: bool = False
     authored: Mapping[str, Any] = field(default_factory=dict)  # what dialects are told of them, as it changes
+    examples: Mapping[str, Table] = field(default_factory=dict)  # rows that a service takes, where that is known
+
+    def rehearse(self) -> list[str]:
+        """Predict each service's example once: a line for each that failed. One that refused its example on purpose did not."""
+        failed = []
+        for service, rows in self.examples.items():
+            try:
+                self.predict(rows, ("predict",), {"service": service})
+            except CallError:
+                pass
+            except Exception as error:  # noqa: BLE001  the author's code may raise anything
+                failed.append(
+                    f"the service {service} failed on its example row: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+                )
+        return failed
 
     def predict(self, table: Table, outputs: Sequence[str], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """`InvalidInput` where none is named and there are several."""

@@ -13,8 +13,9 @@ import msgspec
 from dragoman.dialect_options import Porter as Options
 from dragoman.dialects.dialect import Model, Reply, Request, Surface, curl
 from dragoman.dialects.porter import docs, health
-from dragoman.dialects.porter.applications import Application, application, example_rows, merged, own_code
+from dragoman.dialects.porter.applications import Application, application, merged, own_code
 from dragoman.dialects.porter.endpoint import Endpoint, OwnEndpoint, endpoint
+from dragoman.dialects.porter.examples import example_rows
 from dragoman.dialects.porter.replies import error_reply
 from dragoman.errors import CallError
 from dragoman.porter.description import App, Service, Switches
