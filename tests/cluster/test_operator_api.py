@@ -41,12 +41,23 @@ def mlup(**options: Any) -> Object:
     return {"model": {"uri": URI}, "serving": {"dialects": {"mlup": options}}}
 
 
+def datarobot(**options: Any) -> Object:
+    return {"model": {"uri": URI}, "serving": {"dialects": {"datarobot": options}}}
+
+
+def rule(trigger: Object, action: Object) -> Object:
+    return datarobot(humility=[{"id": "1", "name": "one", "trigger": trigger, "action": action}])
+
+
 def pod(**more: Any) -> Object:
     return {"model": {"uri": URI}, "pod": more}
 
 
 RESULTS: Object = {"memcached": {"servers": ["memcached:11211"]}}
 SHARED = "`is_long_predict` needs `scale.replicas: 1` or a shared result store (memcached)"
+
+SERIES: Object = {"timestampColumn": "t", "forecastWindow": {"end": 12}}
+UNCERTAIN: Object = {"uncertainPrediction": {"lower": 0.2, "upper": 0.8}}
 
 LOOKUP: Object = {"name": "lookup", "mountPath": "/mnt/lookup", "configMap": {"name": "lookup"}}
 
@@ -72,6 +83,22 @@ REFUSED: list[tuple[str, Object, str]] = [
     ("no throttle", mlup(throttlingMaxRequests=0), "should be greater than or equal to 1"),
     ("no time to wait", mlup(ttlClientWait=0), "greater than 0"),
     ("a store without a name", mlup(memcached={"servers": [":11211"]}), "must be host:port, such as memcached:11211"),
+    ("an adjustment of nothing", datarobot(exposureAdjustment="divide"), "exposureAdjustment says what is done with exposureColumn"),
+    ("an exposed forecast", datarobot(exposureColumn="e", timeSeries=SERIES), "leave exposureColumn or timeSeries out"),
+    ("steps of no unit", datarobot(timeSeries=SERIES | {"timeStep": 2}), "timeStep counts time units"),
+    (
+        "a window the wrong way round",
+        datarobot(timeSeries=SERIES | {"forecastWindow": {"start": 3, "end": 2}}),
+        "start must not be after end",
+    ),
+    (
+        "two triggers",
+        rule(UNCERTAIN | {"outlyingInput": {"feature": "x", "lower": 0}}, {"noOperation": {}}),
+        "must have exactly one of uncertain",
+    ),
+    ("no action", rule(UNCERTAIN, {}), "must have exactly one of noOperation"),
+    ("no bound", rule({"uncertainPrediction": {}}, {"noOperation": {}}), "must have lower, upper or both"),
+    ("a deployment of two parts", datarobot(deploymentId="a/b"), "must be letters, digits"),
     ("no timeout", model() | {"serving": {"limits": {"timeoutSeconds": 0}}}, "greater than 0"),
     ("too many workers", model() | {"serving": {"workers": 65}}, "less than or equal to 64"),
     ("negative replicas", model() | {"scale": {"replicas": -1}}, "greater than or equal to 0"),
@@ -120,7 +147,17 @@ MLUP_TAKEN: list[Object] = [
 ]
 
 
-@pytest.mark.parametrize("spec", MLUP_TAKEN, ids=str)
+DATAROBOT_TAKEN: list[Object] = [
+    datarobot(deploymentId="5f22ba7ade0f435ba7217bcf", positiveClass=True, threshold=0.3, datarobotKeyEnv="DATAROBOT_KEY"),
+    datarobot(positiveClass="malignant", exposureColumn="e", exposureAdjustment="divide"),
+    datarobot(classOrder=["a", 1, False]),
+    datarobot(timeSeries=SERIES | {"timeUnit": "month", "timeStep": 3, "knownInAdvance": ["holiday"]}),
+    rule(UNCERTAIN, {"overridePrediction": {"value": 5220}}),
+    rule({"lowObservationRegion": {"feature": "x", "values": ["a", 1]}}, {"throwError": {}}),
+]
+
+
+@pytest.mark.parametrize("spec", MLUP_TAKEN + DATAROBOT_TAKEN, ids=str)
 def test_options_that_go_together_are_taken(spec: Object, plane: Cluster) -> None:
     applied(plane, spec)
 
