@@ -267,14 +267,21 @@ def _predict_openapi(model: Model, options: Options) -> dict[str, Any]:
 
 
 def _recommend_openapi(model: Model, options: Options) -> dict[str, Any]:
+    integer = {"type": "integer", "format": "int64", "minimum": -(2**63), "maximum": 2**63 - 1}
+    keys = {"type": "string", "pattern": "^[!-~]{0,250}$"}
     items = {"type": "string", "pattern": "^(-?[0-9]{1,18}(,-?[0-9]{1,18})*)?$"}
     asked = [
         _Parameter("client", {"type": "string"}, "The client's name", "test", required=True),
-        _Parameter("user_id", {"type": "integer"}, "Whom to recommend for", _example_user(model), required=True),
-        _Parameter("limit", {"type": "integer", "minimum": 0}, "The most items that are wanted", 3, required=True),
+        _Parameter("user_id", integer, "Whom to recommend for", _example_user(model), required=True),
+        _Parameter("limit", integer | {"minimum": 0}, "The most items that are wanted", 3, required=True),
         _Parameter("recent_interactions", items, "Items that the user has seen of late, comma-separated", ""),
         _Parameter("exclusion_items", items, "Items that are not to be recommended, comma-separated", ""),
-        _Parameter("data_key", {"type": "string"}, "Keys in memcached of lists of items to choose from, comma-separated", ""),
+        _Parameter(
+            "data_key",
+            {"type": "string", "pattern": "^[!-~]{0,250}$"},
+            "Keys in memcached of lists of items to choose from, comma-separated",
+            "",
+        ),
     ]
     score = {"type": "number", "minimum": 0, "maximum": 1}
     element = {"type": "object", "required": ["item", "score"], "properties": {"item": {}, "score": score}}
