@@ -276,12 +276,7 @@ def _recommend_openapi(model: Model, options: Options) -> dict[str, Any]:
         _Parameter("limit", integer | {"minimum": 0}, "The most items that are wanted", 3, required=True),
         _Parameter("recent_interactions", items, "Items that the user has seen of late, comma-separated", ""),
         _Parameter("exclusion_items", items, "Items that are not to be recommended, comma-separated", ""),
-        _Parameter(
-            "data_key",
-            {"type": "string", "pattern": "^[!-~]{0,250}$"},
-            "Keys in memcached of lists of items to choose from, comma-separated",
-            "",
-        ),
+        _Parameter("data_key", keys, "Keys in memcached of lists of items to choose from, comma-separated", ""),
     ]
     score = {"type": "number", "minimum": 0, "maximum": 1}
     element = {"type": "object", "required": ["item", "score"], "properties": {"item": {}, "score": score}}
