@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -61,6 +64,18 @@ def test_a_linear_model_names_what_each_input_contributes(server: Server) -> Non
     assert [list(row) for row in found] == [NAMES] * len(ROWS)
     np.testing.assert_allclose([list(row.values()) for row in found], scaled * pipeline[1].coef_[predicted], rtol=1e-12, atol=1e-14)
     assert explain(server, "iris", ROWS).json()["predictions"] == server.predict("iris", ROWS).json()["predictions"]
+
+
+def test_the_page_of_docs_shows_what_is_answered(server: Server) -> None:
+    page = (Path(__file__).parents[2] / "docs/explanations.md").read_text()
+    command, reply = (re.search(f"```{kind}\n(.*?)```", page, re.DOTALL) for kind in ("sh", "json"))
+    assert command is not None
+    assert reply is not None
+    curl = shlex.split(command[1].replace("http://127.0.0.1:8080", server.rest))
+    answered = json.loads(subprocess.run(curl, check=True, capture_output=True, timeout=30).stdout)
+    shown = json.loads(reply[1])
+    assert answered["predictions"] == shown["predictions"]
+    assert answered["explanations"] == [pytest.approx(shown["explanations"][0], abs=1e-3)]
 
 
 def test_a_booster_gives_its_own_contributions(server: Server) -> None:
@@ -155,7 +170,7 @@ PENGUINS = [
 
 def test_inspect_says_how_and_predict_writes_them(tmp_path: Path) -> None:
     model = EXAMPLES / "penguins/model"
-    assert "explanations ablation against the background sample" in run(tmp_path, "inspect", model).stdout
+    assert "explanations: ablation against the background sample" in run(tmp_path, "inspect", model).stdout
     rows = tmp_path / "rows.json"
     rows.write_text(json.dumps(PENGUINS))
     written = run(tmp_path, "predict", model, "--input", rows, "--outputs", "explain", "--output", tmp_path / "found.json")

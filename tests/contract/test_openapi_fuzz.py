@@ -34,7 +34,11 @@ def api(server: Server) -> Any:
 
 OPERATIONS = [
     "GET /v1/models",
-    *(f"{operation} /v1/models/{name}{verb}" for name in NAMES for operation, verb in (("GET", ""), ("POST", ":predict"))),
+    *(
+        f"{operation} /v1/models/{name}{verb}"
+        for name in NAMES
+        for operation, verb in (("GET", ""), ("POST", ":predict"), ("POST", ":explain"))
+    ),
     "GET /v2",
     "GET /v2/health/live",
     "GET /v2/health/ready",

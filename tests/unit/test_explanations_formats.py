@@ -244,11 +244,11 @@ def test_inspecting_a_model_says_how(tmp_path: Path) -> None:
     measurements, species = iris()
     joblib.dump(make_pipeline(StandardScaler(), LogisticRegression()).fit(measurements, species), tmp_path / "m.joblib")
     model = loaded(tmp_path / "m.joblib")
-    assert "explanations exact (linear) against the scaler's mean" in _page(model)
+    assert "explanations: exact (linear) against the scaler's mean" in _page(model)
     (tmp_path / "model.pkl").write_bytes(cloudpickle.dumps(Reasons()))
-    assert "explanations the model's own" in _page(loaded(tmp_path / "model.pkl"))
+    assert "explanations: the model's own" in _page(loaded(tmp_path / "model.pkl"))
     (tmp_path / "model.pkl").write_bytes(cloudpickle.dumps(Squares()))
-    assert "explanations none: the model's inputs are not known, or it has no predict" in _page(loaded(tmp_path / "model.pkl"))
+    assert "explanations: none: the model's inputs are not known, or it has no predict" in _page(loaded(tmp_path / "model.pkl"))
 
 
 def _page(model: LoadedModel) -> str:

@@ -61,7 +61,7 @@ def _facts(told: Inspection) -> Iterator[tuple[str, str]]:
         yield "rows", _ROWS[bool(told.rows_independent)]
     explained = _explained(told)
     if explained is not None:
-        yield "explanations", explained
+        yield "", f"explanations: {explained}"
     if told.versions:
         yield "versions", ", ".join(f"{name} {version}" for name, version in sorted(told.versions.items()))
     if told.saved_with:
