@@ -43,8 +43,8 @@ def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory, orders: Path, objects: Path) -> Iterator[Server]:
     """Room for two models in the one worker."""
     folder = tmp_path_factory.mktemp("cache")
-    for name in ("one", "two", "three"):
-        manifest(folder, name, IRIS, serving={"dialects": {"v1": {}, "v2": {}, "datarobot": {"deploymentId": name}}})
+    for name, uri in (("one", MODELS / "loads_as_told.py"), ("two", MODELS / "loads_as_told.py"), ("three", IRIS)):
+        manifest(folder, name, uri, serving={"dialects": {"v1": {}, "v2": {}, "datarobot": {"deploymentId": name}}})
     dialects: dict[str, Any] = {name: {name.partition("-")[0]: {}} for name in COLD} | {"described": {"v2": {}}}
     dialects["datarobot"] = {"datarobot": {"deploymentId": "cold"}}
     for name in COLD:
@@ -79,7 +79,7 @@ def state(server: Server, name: str) -> str:
 
 
 def ask(server: Server, name: str) -> httpx.Response:
-    return server.predict(name, [ROW])
+    return server.predict(name, [ROW if name == "three" else told(4)])
 
 
 def emptied(server: Server) -> None:
@@ -106,15 +106,14 @@ def test_the_least_recently_used_goes_out(server: Server) -> None:
     assert ask(server, "three").json() == {"predictions": [0]}
     eventually(lambda: in_memory(server) == {"one", "three"})
     assert state(server, "two") == "Unloaded"
-    assert ask(server, "two").json() == {"predictions": [0]}
+    assert ask(server, "two").json() == {"predictions": [8.0]}
     eventually(lambda: in_memory(server) == {"two", "three"})
 
 
 def test_the_header_says_whether_the_model_was_in_memory(server: Server) -> None:
     def hit(name: str) -> str:
-        reply = httpx.post(
-            f"{server.rest}/predApi/v1.0/deployments/{name}/predictions", json=[dict(zip("0123", ROW, strict=True))], timeout=30
-        )
+        row = dict(zip("0123", ROW, strict=True)) if name == "three" else told(4)
+        reply = httpx.post(f"{server.rest}/predApi/v1.0/deployments/{name}/predictions", json=[row], timeout=30)
         return str(reply.headers[HIT])
 
     emptied(server)
@@ -240,7 +239,7 @@ def test_a_call_that_has_begun_ends_though_its_model_goes_out(server: Server) ->
         assert waiting.result().json() == {"predictions": [8.0] * 3}
 
 
-def test_memory_is_given_back(server: Server, ordered: Callable[[str, str], None]) -> None:
+def test_memory_is_given_back(server: Server, ordered: Callable[[str, str], None], orders: Path) -> None:
     def resident() -> float:
         """MiB of the worker."""
         status = Path(f"/proc/{server.worker_pids()[0]}/status").read_text()
@@ -251,6 +250,7 @@ def test_memory_is_given_back(server: Server, ordered: Callable[[str, str], None
     ordered("heavy", "64")
     assert server.predict("heavy", [told(4)]).json() == {"predictions": [8.0]}
     assert resident() > before + 48
+    (orders / "heavy").unlink()
     emptied(server)
     eventually(lambda: resident() < before + 16)
 

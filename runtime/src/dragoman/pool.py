@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+
+import msgspec
 
 from dragoman.manifest import State
 
@@ -46,8 +47,7 @@ class Shelf:
         self._used.pop(name, None)
 
 
-@dataclass(frozen=True)
-class Backoff:
+class Backoff(msgspec.Struct, frozen=True):
     """When a model that failed may be tried again. Times are `time.monotonic()` seconds."""
 
     failures: int = 0  # in a row

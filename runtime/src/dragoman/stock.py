@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dragoman.manifest import ModelDeployment
 from dragoman.messages import Found, Known, Load
@@ -12,8 +13,7 @@ from dragoman.status import ModelStatus
 from dragoman.storage.request import Fetched
 
 
-@dataclass(frozen=True)
-class Stock:
+class Stock(msgspec.Struct, frozen=True):
     """A model that was fetched, and is held on disk for as long as this is. `found`: what trying it showed; None: known from before."""
 
     load: Load
@@ -22,8 +22,7 @@ class Stock:
     found: Found | None = None
 
 
-@dataclass(eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False):
     """One model of the server."""
 
     manifest: ModelDeployment
@@ -32,8 +31,8 @@ class Entry:
     seen: Known  # of what was loaded last, or nothing
     stock: Stock | None = None
     followed: bool = False  # a loader is told by `Follow` what became of it, and does not load it for workers to share
-    told: dict[int, int] = field(default_factory=dict)  # workers that load it on demand or have it in memory, and by which ticket
-    held: set[int] = field(default_factory=set)  # those that have it
-    wanting: set[int] = field(default_factory=set)  # those that asked for it
+    told: dict[int, int] = msgspec.field(default_factory=dict)  # workers that load it on demand or have it in memory, and by which ticket
+    held: set[int] = msgspec.field(default_factory=set)  # those that have it
+    wanting: set[int] = msgspec.field(default_factory=set)  # those that asked for it
     backoff: Backoff = NEVER_FAILED
-    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    turn: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
