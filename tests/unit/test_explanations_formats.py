@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import xgboost
 import yaml
+from onnx import TensorProto, helper
 from palmerpenguins import load_penguins
 from rich.console import Console
 from skl2onnx import to_onnx
@@ -198,6 +199,20 @@ def test_a_models_own_explanations_are_passed_through_as_they_are(tmp_path: Path
     model = loaded(tmp_path)
     assert how(model) is None
     assert answer(model, [[4, 5], [0, 2]], "explain").tolist() == [{"because": 4.0}, {"because": 0.0}]
+
+
+def test_a_graphs_own_output_of_that_name_is_passed_through(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["y"]), helper.make_node("Identity", ["x"], ["explain"])],
+        "made",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 2])],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 2]) for name in ("y", "explain")],
+    )
+    opsets = [helper.make_opsetid("", 18)]
+    (tmp_path / "m.onnx").write_bytes(helper.make_model(graph, opset_imports=opsets, ir_version=9).SerializeToString())
+    model = loaded(tmp_path / "m.onnx")
+    assert how(model) is None
+    assert answer(model, [[4, 5]], "explain").tolist() == [[4, 5]]
 
 
 def test_an_estimator_of_ones_own_with_explain_explains_itself(tmp_path: Path) -> None:

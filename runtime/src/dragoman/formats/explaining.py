@@ -78,6 +78,8 @@ class _Known(msgspec.Struct, frozen=True):
 def explained(loaded: LoadedModel, own: Signature, sample: Sequence[Sequence[Any]], settings: Settings) -> LoadedModel:
     """The model with the output `explain`, where it has none; not where nothing is known of its inputs, or it has no predict.
 
+    What has no model within (a graph, a predictor around others) has the outputs that it says.
+
     `own` is what the model itself knows: its classes by its own names. `sample` are rows of training data, as model.json keeps them.
     """
     predictor: Any = loaded.predictor
@@ -85,10 +87,11 @@ def explained(loaded: LoadedModel, own: Signature, sample: Sequence[Sequence[Any
     named = {output.name: output for output in signature.outputs}
     if EXPLAIN in named and named[EXPLAIN].how is not None:  # it is made of a model that was loaded, and explained, before
         return loaded
-    if callable(getattr(getattr(predictor, "model", None), EXPLAIN, None)):
+    model = getattr(predictor, "model", None)
+    if callable(getattr(model, EXPLAIN, None)):
         named.setdefault(EXPLAIN, Output(name=EXPLAIN, type="object", width=-1))
         return dataclasses.replace(loaded, predictor=dataclasses.replace(predictor, signature=_answering(signature, named)))
-    if not signature.inputs or not named.keys() & set(SCORES):
+    if (EXPLAIN in named and model is None) or not signature.inputs or not named.keys() & set(SCORES):
         return loaded
     known = _Known(predictor, signature, tuple(tuple(row) for row in sample), settings)
     way = next((found for find in _WAYS if (found := find(known)) is not None), None) or _ablation(known, own)

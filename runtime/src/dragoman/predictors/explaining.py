@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -22,6 +22,8 @@ class Asked(msgspec.Struct, frozen=True):
     """Rows to be explained. `answers` are those that the model has given to the same rows already, by output."""
 
     predictor: Predictor
+    signature: Signature
+    rows_independent: bool
     table: Table  # the signature's inputs in their order
     arguments: Mapping[str, Any]
     answers: Mapping[str, Any]
@@ -52,7 +54,7 @@ class ExplainingPredictor:
             return self.inner.predict(table, outputs, arguments)
         others = tuple(name for name in outputs if name != EXPLAIN)
         answers = self.inner.predict(table, others, arguments) if others else {}
-        asked = Asked(self._told, self._arranged(table), arguments, answers)
+        asked = Asked(self.inner, self.signature, self.rows_independent, self._arranged(table), arguments, answers)
         return {**answers, EXPLAIN: self.explainer(asked)}
 
     @property
@@ -65,12 +67,6 @@ class ExplainingPredictor:
     @cached_property
     def explainer(self) -> Explainer:
         return self.make()
-
-    @cached_property
-    def _told(self) -> Predictor:
-        """The inner one, of the same signature and independence as this."""
-        inner: Any = self.inner  # ours are dataclasses
-        return replace(inner, signature=self.signature, rows_independent=self.rows_independent)  # type: ignore[no-any-return]
 
     @cached_property
     def _arranged(self) -> Checker:

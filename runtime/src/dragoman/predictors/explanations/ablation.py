@@ -43,7 +43,7 @@ class AblationExplainer:
                 f"explaining {table.rows} rows of {inputs} inputs takes {table.rows * inputs} predictions, and a request may take "
                 f"{MOST_PREDICTIONS}: send at most {MOST_PREDICTIONS // inputs} rows"
             )
-        has = {output.name for output in asked.predictor.signature.outputs}
+        has = {output.name for output in asked.signature.outputs}
         several = None
         for method in self.methods:
             if method in has:
@@ -68,7 +68,7 @@ class AblationExplainer:
     def _stacks(self, asked: Asked, different: Array) -> Iterator[tuple[Array, Array]]:
         """(rows, variants) to predict together: variant 0 of a row is the row as it is, and comes first; n has input n - 1 changed."""
         count, inputs = different.shape
-        if not asked.predictor.rows_independent:  # the rows stay together, as they were sent
+        if not asked.rows_independent:  # the rows stay together, as they were sent
             rows = np.arange(count)
             changed = [0, *(1 + i for i in range(inputs) if different[:, i].any())]
             for start, _ in self.pieces.of(len(changed), 1, 1):
