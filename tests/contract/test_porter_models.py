@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 import subprocess
 from collections.abc import Iterator
@@ -11,9 +12,14 @@ from typing import Any
 
 import httpx
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 from tests.support.serving import Server, eventually, manifest, run, serving
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+UNSAID: list[Any] = [positive_data_acceptance]  # which numbers overflow inside the model, no schema can say
 PAGE = EXAMPLES.parent / "docs/dialects/porter.md"
 ROWS = [
     {"id": 10, "sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2},
@@ -53,7 +59,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (folder / "mixing/service.py").write_text(MIXING)
     porter = {"namespace": "flowers", "validateRequestData": True}
     iris = manifest(folder, "iris", EXAMPLES / "iris/model.joblib", serving={"dialects": {"porter": porter, "v1": {}}, "workers": 2})
-    mixing = manifest(folder, "mixing", folder / "mixing/service.py", serving={"dialects": {"porter": {}, "v1": {}}})
+    limits = {"maxRequestBytes": 100_000}
+    mixing = manifest(folder, "mixing", folder / "mixing/service.py", serving={"dialects": {"porter": {}, "v1": {}}, "limits": limits})
     with serving(folder, iris, mixing) as running:
         yield running
 
@@ -130,6 +137,31 @@ def test_services_that_a_manifest_describes_anew_are_refused(tmp_path: Path) -> 
     ended = run(tmp_path, "serve", path, "--port", "0", "--grpc-port", "0", "--management-port", "0")
     assert ended.returncode == 10
     assert "spec.serving.dialects.porter.apiVersion: the services of model 'mixing' are written in its code" in ended.stderr
+
+
+@pytest.mark.parametrize("body", [b" " * 200_000, gzip.compress(b" " * 10_000_000)])
+def test_a_body_beyond_the_limit_is_refused(server: Server, body: bytes) -> None:
+    """The second is a small one that unpacks to a large one."""
+    headers = {"content-encoding": "gzip"} if len(body) < 100_000 else {}
+    reply = httpx.post(f"{server.rest}/mixing/v1/prediction", content=body, headers=headers)
+    assert (reply.status_code, reply.json()["error"]["name"]) == (413, "RequestEntityTooLarge")
+    assert "serving.limits.maxRequestBytes" in reply.json()["error"]["messages"][0]
+    assert reply.json()["model_context"]["model_name"] == "mixing"
+
+
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_no_request_fails_the_server(server: Server, mode: GenerationMode) -> None:
+    """Whatever a client makes of the document."""
+    api = schemathesis.openapi.from_url(f"{server.rest}/openapi.json")
+
+    @given(case=api["/flowers/iris/v1/prediction"]["POST"].as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=40, derandomize=True, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
+    def tried(case: Any) -> None:
+        case.call_and_validate(timeout=20, excluded_checks=UNSAID)
+
+    tried()
 
 
 def test_the_walk_of_the_docs_page_works(tmp_path: Path) -> None:

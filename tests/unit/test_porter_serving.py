@@ -268,6 +268,25 @@ def test_a_service_may_have_a_serve_of_its_own() -> None:
     assert client.post("/twice/v1/prediction", json=[{"x": 2}]).status_code == 422
 
 
+def test_a_reply_of_own_code_is_held_against_its_schema() -> None:
+    class Answering(BaseService):
+        action, status = "answer", "READY"
+        route_kwargs = {"methods": ["POST"]}  # noqa: RUF012
+
+        def serve(self) -> Any:
+            return self.get_post_data()
+
+    answering = Answering(name="own", api_version="v1", validate_request_data=True, validate_response_data=True)
+    answering.add_request_schema("POST", schemas.Array(item_type=schemas.Integer()))
+    answering.add_response_schema("POST", 200, schemas.Array(item_type=schemas.Integer(additional_params={"maximum": 9})))
+    client = ModelApp([answering]).app.test_client()
+    assert client.post("/own/v1/answer", json=[1]).get_json() == [1]
+    refused, broken = client.post("/own/v1/answer", json=["x"]), client.post("/own/v1/answer", json=[1, 10])
+    assert (refused.status_code, refused.get_json()["error"]["messages"]) == (422, ["Schema validation failed: data[0] must be integer"])
+    text = "Schema validation failed: data[1] must be smaller than or equal to 9"
+    assert (broken.status_code, broken.get_json()["error"]) == (500, {"name": "ValueError", "messages": [text]})
+
+
 def test_meta_may_know_more_of_the_service() -> None:
     class Told(PredictionService):
         def update_meta(self, meta: Any) -> Any:

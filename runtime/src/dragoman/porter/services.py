@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from dragoman.formats.format import LoadedModel
     from dragoman.predictors import Predictor
 
+_OK = 200
+
 
 class BaseService(ABC):
     """One endpoint. Subclass it to answer requests by code of your own: `action`, `status` and `serve` are what it needs.
@@ -114,6 +116,7 @@ class BaseService(ABC):
     def describe(self) -> described.Service:
         """It as the codec knows it."""
         operations, definitions = path_item(self.request_schemas, self.response_schemas, [str(self.name)])
+        answered = [one.api_obj for one in self.response_schemas.get("POST", ()) if one.status_code == _OK]
         return described.Service(
             id=self.id,
             endpoint=self.endpoint,
@@ -123,6 +126,7 @@ class BaseService(ABC):
             status=self.status,
             predicts=False,
             methods=tuple(method.upper() for method in self.route_kwargs.get("methods", ["GET"])),
+            response_schema=answered[-1].definition() if answered and self.validate_response_data else None,
             log_api_calls=self.log_api_calls,
             service_class=type(self).__name__,
             operations=operations,

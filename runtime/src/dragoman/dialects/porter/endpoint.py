@@ -79,7 +79,7 @@ class Endpoint:
         body: dict[str, Any] = {"request_id": identity} if switches.return_request_id else {}
         body |= {"model_context": service.context, "predictions": found[0] if service.single else found}
         if self._check_response is not None:
-            self._hold(self._check_response, {"request_id": identity} | body)
+            _hold(self._check_response, {"request_id": identity} | body)
         reply = replies.written(request, body, switches)
         if service.log_api_calls:
             _log(service, identity, asked.document, body, "api_call")
@@ -94,20 +94,13 @@ class Endpoint:
     def error(self, error: CallError, request: Request) -> Reply:
         return _error(self._service, error, request, self._switches())
 
-    @staticmethod
-    def _hold(check: Check, body: Mapping[str, Any]) -> None:
-        """The reply as its client reads it, against the response schema."""
-        try:
-            check(orjson.loads(replies.encoded(body)))
-        except Invalid as error:
-            raise Refused(500, "ValueError", [f"{FAILED}: {error.text}"]) from None
-
 
 class OwnEndpoint:
     """A service whose author's own code answers the whole request."""
 
     def __init__(self, model: Model, service: Service, switches: Callable[[], Switches]) -> None:
         self._model, self._service, self._switches = model, service, switches
+        self._check_response = _check(service.response_schema)
 
     def predicts(self) -> list[Predict]:
         path, methods = self._service.endpoint, self._service.methods
@@ -130,6 +123,8 @@ class OwnEndpoint:
         """What it gave: a whole reply, or what is written as JSON."""
         service, answer = self._service, prediction.outputs[PREDICT][0]
         whole = isinstance(answer, Reply)
+        if self._check_response is not None and request.method == "POST" and not whole:
+            _hold(self._check_response, answer)
         reply = answer if whole else replies.written(request, answer, self._switches())
         if service.log_api_calls:
             given = reply.body.decode("utf-8", "replace") if whole else answer
@@ -146,6 +141,14 @@ def endpoint(model: Model, service: Service, switches: Callable[[], Switches], *
 
 def _check(schema: Mapping[str, Any] | None) -> Check | None:
     return None if schema is None else compiled(schema)
+
+
+def _hold(check: Check, body: Any) -> None:
+    """A reply as its client reads it, against the response schema."""
+    try:
+        check(orjson.loads(replies.encoded(body)))
+    except Invalid as error:
+        raise Refused(500, "ValueError", [f"{FAILED}: {error.text}"]) from None
 
 
 def _error(service: Service, error: CallError, request: Request, switches: Switches) -> Reply:
