@@ -44,14 +44,16 @@ class Deployment:
         self.model, self.options = model, options
         self.path = f"{ROOT}/{options.deployment_id or model.name}"
         self._key = _key(options)
+        self._name_digits = hashlib.sha256(model.name.encode()).hexdigest()[:12]
         self._known: tuple[Signature, Layout] | None = None
+        self._last: tuple[Signature, Parameters, Wanted] | None = None
         if model.state == "Loaded":
             _check_names(self.layout, options, model)
 
     @property
     def model_id(self) -> str:
         """24 hex digits as the original's ids have: the first twelve are the model's version, as `/status` and the docs show it."""
-        return self.options.model_id or (self.model.version or "0" * 12) + hashlib.sha256(self.model.name.encode()).hexdigest()[:12]
+        return self.options.model_id or (self.model.version or "0" * 12) + self._name_digits
 
     @property
     def layout(self) -> Layout:
@@ -95,7 +97,14 @@ class Deployment:
         return Call(table, layout.outputs(parameters.max_explanations > 0), context=asked)
 
     def _wanted(self, parameters: Parameters) -> Wanted:
-        signature, options = self.model.signature, self.options
+        """What is read of a data set: kept from the request before, which mostly asks for the same."""
+        signature = self.model.signature
+        if self._last is None or self._last[0] is not signature or self._last[1] is not parameters:
+            self._last = signature, parameters, self._wanted_of(signature, parameters)
+        return self._last[2]
+
+    def _wanted_of(self, signature: Signature, parameters: Parameters) -> Wanted:
+        options = self.options
         series = options.time_series
         keep: frozenset[str] | None = None
         if not parameters.passthrough_all and not parameters.max_explanations:
@@ -145,6 +154,8 @@ def refusal(error: CallError, request: Request, headers: Headers | None = None) 
 
 def check_request_line(request: Request) -> None:
     """Raises `UriTooLong`."""
+    if len(request.query) < REQUEST_LINE_BYTES // 2 and len(request.path) < REQUEST_LINE_BYTES // 8:
+        return
     query = 1 + len(request.query) if request.query else 0
     size = len(request.method) + len(quote(request.path)) + query + len("  HTTP/1.1")
     if size > REQUEST_LINE_BYTES:

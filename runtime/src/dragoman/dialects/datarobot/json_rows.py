@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from dragoman import json
 from dragoman.dialects.datarobot.dataset import Dataset, Wanted, array_of, objects, sources, table_of
 from dragoman.errors import BadRequest
@@ -18,26 +20,47 @@ def read_json(body: bytes, wanted: Wanted) -> Dataset:
     rows: list[Any] = [document] if isinstance(document, dict) else document
     if not isinstance(rows, list):
         raise BadRequest(f"the body must be an array of objects, got {kind_of(document)}")
+    names = _names(rows)
+    kept = _kept(rows, names, None if not wanted.fields else wanted.keep)
+    if not wanted.fields:
+        return Dataset(names, Table.of_rows(rows) if rows else Table.of_columns({}), kept)
+    if not rows:
+        return Dataset(names, Table.of_columns({field.name: objects([]) for field in wanted.fields}), kept)
+    found = [None if source is None else names[source] for source in sources(names, wanted)]
+    numbers = _matrix(rows, found)
+    if numbers is not None:
+        return Dataset(names, Table.of_array(numbers, [field.name for field in wanted.fields]), kept)
+    columns: dict[str, Array | None] = {}
+    for field, name in zip(wanted.fields, found, strict=True):
+        columns[field.name] = None if name is None else _column([row.get(name) for row in rows], field)
+    return Dataset(names, table_of(columns, wanted, len(rows)), kept)
+
+
+def _names(rows: Sequence[Any]) -> tuple[str, ...]:
+    """Every key of every row, in the order in which they come first."""
     names: dict[str, None] = {}
+    first: Any = None
     for i, row in enumerate(rows):
         if not isinstance(row, dict):
             raise BadRequest(f"row {i}: must be an object of features, got {kind_of(row)}")
-        names.update(dict.fromkeys(row))
-    if not wanted.fields:
-        table = Table.of_rows(rows) if rows else Table.of_columns({})
-        return Dataset(tuple(names), table, _kept(rows, names, None))
-    columns: dict[str, Array | None] = {}
-    if rows:
-        listed = tuple(names)
-        for field, source in zip(wanted.fields, sources(listed, wanted), strict=True):
-            name = None if source is None else listed[source]
-            columns[field.name] = None if name is None else _column([row.get(name) for row in rows], field)
-    else:
-        columns = {field.name: objects([]) for field in wanted.fields}
-    return Dataset(tuple(names), table_of(columns, wanted, len(rows)), _kept(rows, names, wanted.keep))
+        if first is None or row.keys() != first:
+            names.update(dict.fromkeys(row))
+            first = row.keys()
+    return tuple(names)
 
 
-def _kept(rows: Sequence[dict[str, Any]], names: dict[str, None], keep: frozenset[str] | None) -> dict[str, list[Any]]:
+def _matrix(rows: Sequence[dict[str, Any]], names: Sequence[str | None]) -> Array | None:
+    """Shape (rows, names), where every value is a number; else None."""
+    values = [row.get(name) for row in rows for name in names]  # type: ignore[arg-type]  # None is no key
+    if not _NUMBERS.issuperset(map(type, values)):
+        return None
+    try:
+        return np.array(values, dtype=np.float64).reshape(len(rows), len(names))
+    except OverflowError:  # an integer that no float can hold
+        return None
+
+
+def _kept(rows: Sequence[dict[str, Any]], names: Sequence[str], keep: frozenset[str] | None) -> dict[str, list[Any]]:
     return {name: [row.get(name) for row in rows] for name in names if keep is None or name in keep}
 
 
@@ -53,3 +76,6 @@ def _column(values: list[Any], field: Field) -> Array:
 
 def _text(value: Any) -> Any:
     return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+_NUMBERS = frozenset({int, float})

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
+from dragoman import json
 from dragoman.call import EXPLAIN, PREDICT, PREDICT_PROBA, Prediction
 from dragoman.datarobot_options import Datarobot as Options
 from dragoman.errors import ModelFailed, SignatureMismatch
@@ -18,7 +20,7 @@ _OPTION = "spec.serving.dialects.datarobot"
 Kind = Literal["regression", "binary", "multiclass"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layout:
     """`labels` are those of `predictionValues`, in their order: the target's name; the positive class first; the classes.
 
@@ -32,6 +34,22 @@ class Layout:
     order: tuple[int, ...] = (0,)
     threshold: float = 0.5
     explains: bool = False
+
+    @cached_property
+    def label_texts(self) -> tuple[str, ...]:
+        """The labels as JSON writes them."""
+        return tuple(json.encode(label).decode() for label in self.labels)
+
+    @cached_property
+    def pieces(self) -> tuple[str, ...]:
+        """A JSON row, as what stands before each value, before the prediction and before the row's id."""
+        first, *more = [f'{{"label":{text},"value":' for text in self.label_texts]
+        threshold = f'"predictionThreshold":{json.encode(self.threshold).decode()},' if self.kind == "binary" else ""
+        return f'{{"predictionValues":[{first}', *(f"}},{one}" for one in more), f'}}],{threshold}"prediction":', ',"rowId":'
+
+    @cached_property
+    def in_order(self) -> bool:
+        return self.order == tuple(range(len(self.labels)))
 
     def outputs(self, explaining: bool) -> tuple[str, ...]:
         return (self.output, EXPLAIN) if explaining else (self.output,)
@@ -48,7 +66,7 @@ class Layout:
             return np.empty((0, len(self.labels)))
         if values.ndim != 2 or values.shape[1] != len(self.labels):
             raise ModelFailed(f"the model's {self.output} answered with shape {given.shape}: it should be {len(self.labels)} values a row")
-        return values if self.order == tuple(range(len(self.labels))) else values[:, list(self.order)]
+        return values if self.in_order else values[:, list(self.order)]
 
     def decided(self, values: Array) -> Array:
         """For each row which of the labels it is predicted to be: shape (rows,)."""

@@ -123,5 +123,10 @@ def passed(rows: Rows, name: str, sent: Sequence[Any]) -> list[Any]:
 
 def number_texts(values: Array) -> list[str]:
     """Each number as JSON writes it: shortest, and reading back as the same; null for NaN and infinity."""
+    if values.size < _FEW:
+        return orjson.dumps(values.tolist())[1:-1].decode().split(",")
     array = np.ascontiguousarray(values, dtype=values.dtype if values.dtype.kind in "iu" else np.float64)
     return orjson.dumps(array, option=orjson.OPT_SERIALIZE_NUMPY)[1:-1].decode().split(",")
+
+
+_FEW = 64  # numbers, of which a list is made faster than numpy is asked
