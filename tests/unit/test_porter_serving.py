@@ -16,10 +16,14 @@ import flask
 import numpy as np
 import pandas as pd
 import pytest
+from tests.unit.models import ServedAs
 
 import dragoman.porter.config as cf
 from dragoman import formats
-from dragoman.errors import InvalidInput, ModelLoadFailed, UnsupportedFormat
+from dragoman.dialect_options import Porter as Options
+from dragoman.dialects.dialect import Request
+from dragoman.dialects.porter import Porter
+from dragoman.errors import CallError, InvalidInput, ModelLoadFailed, UnsupportedFormat
 from dragoman.formats import LoadedModel, ModelFiles
 from dragoman.porter import schemas
 from dragoman.porter.datascience import BaseModel, WrappedModel, WrappedTransformer
@@ -154,6 +158,22 @@ def test_routes_that_workers_do_not_serve_are_told_of() -> None:
     (warning,) = model_app.__dragoman_model__().warnings
     assert warning.startswith("the route /own/ ")
     assert model_app.app.test_client().get("/own/").data == b"mine"
+
+
+def test_an_application_that_another_process_loaded_is_shown_as_it_is_there() -> None:
+    features = schemas.Object(properties={"x": schemas.Number()}, reference_name="Features")
+    model_app = ModelApp([service(feature_schema=features, validate_request_data=True)], name="A", expose_docs=True, docs_prefix="/d")
+    told = json.loads(json.dumps(model_app.__dragoman_model__().authored))
+    here, there = (Porter().surface([(ServedAs("app", authored=authored), Options())]) for authored in ({"porter": model_app}, told))
+    assert [p.path for p in there.predicts] == [p.path for p in here.predicts]
+    assert [a.path for a in there.answers] == [a.path for a in here.answers]
+    assert there.openapi == here.openapi
+    request = Request("POST", "/s/v1/prediction", {}, b'[{"id": 1, "x": "no"}]')
+    for shown in (here, there):
+        with pytest.raises(CallError, match=r"data\[0\]\.x must be number"):
+            shown.predicts[0].decode(request)
+    changed = Porter().surface([(ServedAs("app", authored=told), Options(expose_docs=False))])
+    assert "/d/docs/" not in [a.path for a in changed.answers]
 
 
 # --- in its own process ------------------------------------------------------------------------------------------
