@@ -360,6 +360,14 @@ def test_it_is_given_up_when_its_time_is_over() -> None:
         next(pieces)
 
 
+def test_of_a_requests_time_it_takes_half_at_most() -> None:
+    model = explaining(asks(predict=additive), timeout_seconds=0.0)
+    assert answer(model, [[1, 2, 3]], EXPLAIN).shape == (1, 3)  # one predict is not given up
+    with pytest.raises(DeadlineExceeded, match="explaining was given up after 0 s, 34 % done"):
+        answer(model, Table.of_array(np.ones((3_000, 3))), EXPLAIN)
+    assert explaining(asks(predict=additive), timeout_seconds=10.0).predictor.explainer.pieces.seconds == 5  # type: ignore[attr-defined]
+
+
 # --- what else reaches it -------------------------------------------------------------------------------------------
 
 

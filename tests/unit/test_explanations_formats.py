@@ -9,6 +9,7 @@ from typing import Any
 
 import cloudpickle
 import joblib
+import msgspec
 import numpy as np
 import pandas as pd
 import pytest
@@ -31,6 +32,10 @@ import dragoman
 from dragoman.formats import LoadedModel, probe
 from dragoman.inspection import Inspection
 from dragoman.inspection_report import report
+from dragoman.loading import load_model
+from dragoman.manifest import ModelDeployment
+from dragoman.messages import Load
+from dragoman.settings import Settings
 from dragoman.signature import Output
 
 
@@ -253,6 +258,20 @@ def test_the_probe_does_not_predict_for_it(tmp_path: Path) -> None:
     told = {o.name: o for o in probe(model).signature.outputs}
     assert told["explain"] == Output("explain", width=2, dtype="float64", how="ablation against the example row")
     assert answer(model, [[1, 2]]).tolist() == [2]
+
+
+@pytest.mark.parametrize("said", [None, True, False])
+def test_what_the_manifest_says_of_rows_and_time_holds_for_explanations(tmp_path: Path, said: bool | None) -> None:
+    joblib.dump(RandomForestClassifier(n_estimators=2).fit(*iris()), tmp_path / "m.joblib")
+    spec = {
+        "model": {"uri": str(tmp_path / "m.joblib")},
+        "serving": {"limits": {"timeoutSeconds": 8}, "batching": {"rowsIndependent": said}},
+    }
+    document = {"apiVersion": "dragoman.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": "m"}, "spec": spec}
+    load = Load(model="m", path=str(tmp_path / "m.joblib"), name="m.joblib", digest="sha256:0")
+    predictor: Any = load_model(load, msgspec.convert(document, ModelDeployment), Settings()).predictor
+    assert predictor.rows_independent is (said is not False)
+    assert predictor.explainer.pieces.seconds == 4
 
 
 def test_inspecting_a_model_says_how(tmp_path: Path) -> None:

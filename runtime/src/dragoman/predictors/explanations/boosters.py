@@ -16,7 +16,7 @@ from dragoman.predictors.explanations.derived import Derived
 from dragoman.predictors.explanations.pieces import Pieces
 from dragoman.table import Array
 
-MOST_ROWS = 1_000  # at once: TreeSHAP takes a hundred times a predict and more
+MOST_ROWS = 250  # at once: TreeSHAP takes a hundred times a predict and more, and only between two pieces can it be given up
 
 Contributions = Callable[[Any], Array]  # the rows → (rows, columns + 1), or (rows, classes, columns + 1)
 
