@@ -97,7 +97,6 @@ def test_a_file_with_an_application_is_a_model(tmp_path: Path, text: str) -> Non
     [
         ("from dragoman.porter.datascience import BaseModel\nclass A(BaseModel): ...\n", UnsupportedFormat, "no model found"),
         (APP + "other = ModelApp([])\n", ModelLoadFailed, "must have one application, and has app, other"),
-        (APP.replace("ModelApp([Pred", "ModelApp([]) if True else ModelApp([Pred"), ModelLoadFailed, "has no services"),
         (APP.replace("model=Model(),", "model=Model(), additional_checks=1,"), ModelLoadFailed, "`additional_checks` must be callable"),
     ],
 )
@@ -131,8 +130,16 @@ def test_the_only_service_has_a_signature_where_its_features_are_plain() -> None
 
 def test_other_apis_must_say_which_of_several_services_is_meant() -> None:
     predictor = ModelApp([service(name="a"), service(name="b")]).__dragoman_model__().predictor
-    with pytest.raises(InvalidInput, match="several services, /a/v1/prediction, /b/v1/prediction"):
+    with pytest.raises(InvalidInput, match="2 services, /a/v1/prediction, /b/v1/prediction"):
         predictor.predict(Table.of_rows([{"x": 1}]), ("predict",), {})
+
+
+def test_an_application_without_services_is_told_of() -> None:
+    loaded = ModelApp([]).__dragoman_model__()
+    assert loaded.warnings == ("the ModelApp has no services: /-/ready is 503 for ever",)
+    shown = Porter().surface([(ServedAs("app", authored=dict(loaded.authored)), Options())])
+    (ready,) = (a.reply(Request("GET", a.path, {}, b"")) for a in shown.answers if a.path == "/-/ready")
+    assert ready.status == 503
 
 
 def test_every_service_is_tried_before_it_serves() -> None:

@@ -262,7 +262,7 @@ class ModelApp:
 
     def __init__(
         self,
-        services: Sequence[BaseService],
+        services: Sequence[BaseService] = (),
         *,
         name: str | None = None,
         description: str | None = None,

@@ -17,7 +17,6 @@ from dragoman.dialects.dialect import Reply
 from dragoman.dialects.porter.applications import OPTION
 from dragoman.dialects.porter.examples import example_rows
 from dragoman.dialects.porter.reading import row_table
-from dragoman.errors import ModelLoadFailed
 from dragoman.formats.format import LoadedModel
 from dragoman.formats.libraries import versions_of
 from dragoman.porter import config as cf
@@ -34,9 +33,7 @@ if TYPE_CHECKING:
 
 
 def loaded(model_app: ModelApp) -> LoadedModel:
-    """`ModelLoadFailed` where it has no service. Routes that its author added to its Flask application are told of: they stay there."""
-    if not model_app.services:
-        raise ModelLoadFailed("the ModelApp has no services: give it a PredictionService")
+    """Without a service it is never ready. Routes that its author added to its Flask application are told of: they stay there."""
     services = {service.id: service for service in model_app.services}
     independent = all(getattr(service, "rows_independent", False) for service in model_app.services)
     import pandas  # noqa: F401  once, for all workers, and not in the first request
@@ -170,6 +167,8 @@ def _field(name: str, one: schemas.ApiObject, *, required: bool) -> Field | None
 
 
 def _warnings(model_app: ModelApp) -> tuple[str, ...]:
+    if not model_app.services:
+        return ("the ModelApp has no services: /-/ready is 503 for ever",)
     if "app" not in vars(model_app):  # it was never asked for: nobody added a route
         return ()
     own = [rule.rule for rule in model_app.app.url_map.iter_rules() if not rule.endpoint.startswith(("predict_", "answer_"))]

@@ -86,8 +86,8 @@ class ServicesPredictor:
     def predict(self, table: Table, outputs: Sequence[str], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """`InvalidInput` where none is named and there are several."""
         named = arguments.get("service")
-        if named is None and len(self.services) > 1:
-            raise InvalidInput(f"this model is several services, {', '.join(self.services)}: they answer in the porter API")
+        if named is None and len(self.services) != 1:
+            raise InvalidInput(f"this model is {len(self.services)} services, {', '.join(self.services)}: they answer in the porter API")
         service = next(iter(self.services.values())) if named is None else self.services[named]
         return service.predictor().predict(table, outputs, {})
 
