@@ -241,6 +241,11 @@ def test_inputs_that_the_manifest_names_are_the_same_columns(tmp_path: Path) -> 
     np.testing.assert_array_equal(answer(renamed, rows, "explain"), answer(loaded(tmp_path / "model.joblib"), rows, "explain"))
 
 
+def test_a_model_that_was_never_fitted_is_no_worse_for_it(tmp_path: Path) -> None:
+    joblib.dump(LogisticRegression(), tmp_path / "model.joblib")
+    assert how(loaded(tmp_path / "model.joblib", inputs=(Field("a"),))) == "ablation against the example row"
+
+
 def test_rows_that_a_step_refuses_are_the_callers_to_mend(tmp_path: Path) -> None:
     birds, species = penguins()
     whole = birds.dropna()

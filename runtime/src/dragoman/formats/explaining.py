@@ -78,9 +78,7 @@ class _Known(msgspec.Struct, frozen=True):
 def explained(loaded: LoadedModel, own: Signature, sample: Sequence[Sequence[Any]], settings: Settings) -> LoadedModel:
     """The model with the output `explain`, where it has none; not where nothing is known of its inputs, or it has no predict.
 
-    What has no model within (a graph, a predictor around others) has the outputs that it says.
-
-    `own` is what the model itself knows: its classes by its own names. `sample` are rows of training data, as model.json keeps them.
+    What has no model within (a graph, a predictor around others) has the outputs that it says. `own` is what the model itself knows: its classes by its own names. `sample` are rows of training data, as model.json keeps them.
     """
     predictor: Any = loaded.predictor
     signature = predictor.signature
@@ -113,7 +111,7 @@ def _linear(known: _Known) -> _Way | None:
     steps, model = unwrapped(known.predictor.model)
     if package_of(model) != "sklearn" or type(model).__name__ not in _LINEAR or _several_labels(model):
         return None
-    places, shape = _places(known, steps), np.shape(model.coef_)
+    places, shape = _places(known, steps), np.shape(getattr(model, "coef_", None))
     if places is None or not shape or shape[-1] != len(places) or (len(shape) > 1 and shape[0] > 1 and not _has_classes(model)):
         return None
 
@@ -222,7 +220,7 @@ def _places(known: _Known, steps: tuple[Any, ...]) -> Array | None:
 def _has_linear_trees(model: Any) -> bool:
     """lightgbm has no contributions of them."""
     booster = getattr(model, "booster_", model)
-    return package_of(booster) == "lightgbm" and bool(booster.params.get("linear_tree"))
+    return package_of(booster) == "lightgbm" and bool(getattr(booster, "params", {}).get("linear_tree"))
 
 
 def _has_classes(model: Any) -> bool:
