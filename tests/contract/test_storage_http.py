@@ -156,8 +156,13 @@ def test_what_cannot_pass_ends_at_once(get: Get, status: int, error: type[ServeE
 def test_a_server_that_is_not_there_is_unavailable(get: Get) -> None:
     with hostile_http({}) as server:
         uri = server.uri("model")
-    with pytest.raises(StorageUnavailable, match="could not be reached, 4 times in a row"):
+    with pytest.raises(StorageUnavailable, match=r"could not be reached \(connection refused: check host and port\), 4 times in a row"):
         get(uri)
+
+
+def test_a_host_that_has_no_address_is_told_of(get: Get) -> None:
+    with pytest.raises(StorageUnavailable, match=r"could not be reached \(its host name is not known: check the URI\)"):
+        get("http://dragoman.invalid/model")
 
 
 def test_a_server_that_ignores_ranges_is_read_in_one_go(get: Get, warnings: list[str]) -> None:

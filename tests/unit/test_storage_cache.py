@@ -243,6 +243,12 @@ def test_a_cache_that_is_no_folder_is_refused(tmp_path: Path) -> None:
             Cache(root, AMPLE)
 
 
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="only Linux has /proc")
+def test_a_cache_where_no_folder_can_be_made_is_refused() -> None:
+    with pytest.raises(InvalidSpec, match=r"/proc/x: the model cache cannot be written \(No such file or directory\); set .*--cache-dir"):
+        Cache(Path("/proc/x"), AMPLE)
+
+
 @pytest.mark.parametrize(
     ("environ", "folder"),
     [

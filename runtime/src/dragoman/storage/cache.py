@@ -26,7 +26,7 @@ from dragoman.storage.digest import PREFIX
 from dragoman.storage.lock import Lock, take
 
 _FULL = {errno.ENOSPC: "is full", errno.EDQUOT: "is over its quota", errno.EFBIG: "takes no larger file"}
-_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+_CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @dataclass(frozen=True)
@@ -67,23 +67,24 @@ class Cache:
     def __init__(self, root: Path, limit_bytes: int) -> None:
         self._root = root.absolute()
         self._limit_bytes = limit_bytes
-        with self.writing():
+        with self.writing(also=(errno.ENOENT,)):  # /proc, and file systems like it, so refuse a folder
             self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for part in ("entries", "drafts", "refs", "turns"):
                 (self._root / part).mkdir(exist_ok=True)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Says what is wrong when a write into the cache fails."""
+    def writing(self, also: tuple[int, ...] = ()) -> Iterator[None]:
+        """Says what is wrong when a write into the cache fails; `also` are codes that here mean that it cannot be written."""
         try:
             yield
         except OSError as error:
             if error.errno in _FULL:
                 full = f"the disk of the model cache {_FULL[error.errno]}"
                 raise DiskFull(f"{self._root}: {full}; free some space, or set DRAGOMAN_CACHE_DIR to a larger one") from error
-            if error.errno in _CLOSED:
+            if error.errno in _CLOSED + also:
                 raise InvalidSpec(
-                    f"{self._root}: the model cache cannot be written ({error.strerror}); set DRAGOMAN_CACHE_DIR to a folder that can"
+                    f"{self._root}: the model cache cannot be written ({error.strerror}); "
+                    "set DRAGOMAN_CACHE_DIR or --cache-dir to a folder that can"
                 ) from error
             raise
 

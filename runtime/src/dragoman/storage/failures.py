@@ -45,6 +45,11 @@ _KINDS = {
     "Interrupted": "the connection broke",
     "Decode": "the connection broke",
 }
+_UNREACHED = (  # why a connection was not made: what Rust's libraries say, and what it means
+    (re.compile(r"ConnectionRefused|Connection refused"), "connection refused: check host and port"),
+    (re.compile(r"dns error|failed to lookup address"), "its host name is not known: check the URI"),
+    (re.compile(r"HostUnreachable|No route to host|NetworkUnreachable|Network is unreachable"), "there is no route to it"),
+)
 
 
 def failure(error: BaseException, location: Location) -> Exception:
@@ -116,7 +121,10 @@ def _cause(text: str, status: int | None) -> str:
     if status is not None:
         return f"the server answered{_said(text)}".replace(" (", " ").rstrip(")")
     kind = re.search(r"kind: (Timeout|Connect|Interrupted|Decode)\b", text)
-    return _KINDS[kind[1]] if kind else _first_line(text)
+    if not kind:
+        return _first_line(text)
+    why = next((f" ({meaning})" for mark, meaning in _UNREACHED if mark.search(text)), "") if kind[1] == "Connect" else ""
+    return f"{_KINDS[kind[1]]}{why}"
 
 
 def _said(text: str) -> str:
