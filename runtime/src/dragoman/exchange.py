@@ -20,7 +20,7 @@ from dragoman.body import BodyLimit, ClientLeft, read_body
 from dragoman.call import Call, Prediction
 from dragoman.deferred import Deferrals
 from dragoman.dialects.dialect import Answer, Deferred, Dialect, Kept, Model, Predict, Reply, Request, Rpc
-from dragoman.errors import CallError, ModelFailed, Overloaded, WaitedTooLong
+from dragoman.errors import CallError, Forbidden, ModelFailed, Overloaded, WaitedTooLong
 from dragoman.kept import Stores, awaited
 from dragoman.line import Turnstile
 from dragoman.metrics import Metrics
@@ -66,7 +66,10 @@ class Worker:
         """What is to be done with a model before a dialect answers about it. Raises a `CallError`."""
         assert isinstance(model, ServedModel)
         if about.order is not None:
-            assert self.orders is not None
+            if self.orders is None or model.manifest.spec.serving.auth.admin_tokens is None:  # guards ask for the token, where there are any
+                raise Forbidden(
+                    f"{about.order}ing models is off: it needs an admin token, and none is configured (spec.serving.auth.adminTokens)"
+                )
             await self.orders.order(about.order, model, started + model.limits.load_timeout_seconds)
         elif about.describes and model.pool is not None and model.state != "Loaded":
             await model.pool.bring(model, started + model.limits.timeout_seconds)
