@@ -111,7 +111,8 @@ def _linear(known: _Known) -> _Way | None:
     steps, model = unwrapped(known.predictor.model)
     if package_of(model) != "sklearn" or type(model).__name__ not in _LINEAR or _several_labels(model):
         return None
-    places, shape = _places(known, steps), np.shape(getattr(model, "coef_", None))
+    coefficients: Any = getattr(model, "coef_", None)  # None where it was never fitted
+    places, shape = _places(known, steps), np.shape(coefficients)
     if places is None or not shape or shape[-1] != len(places) or (len(shape) > 1 and shape[0] > 1 and not _has_classes(model)):
         return None
 
