@@ -217,6 +217,8 @@ def _outcome(body: bytes) -> Any:
 def test_what_a_writer_of_csv_writes_is_read(
     rows: list[tuple[float | None, str]], line_end: str, quoting: Any, charset: str, mark: bool
 ) -> None:
+    if quoting == csv.QUOTE_MINIMAL:  # Python 3.11 does not quote a carriage return where lines do not end with one
+        rows = [(x, word.replace("\r", " ")) for x, word in rows]
     out = io.StringIO(newline="")
     writer = csv.writer(out, lineterminator=line_end, quoting=quoting)
     writer.writerow(["word", "x"])

@@ -421,6 +421,12 @@ def test_a_key_that_is_not_there_is_refused_when_the_model_is_loaded(monkeypatch
         surface(datarobotKeyEnv="NO_KEY")
 
 
+def test_features_of_humility_rules_must_be_inputs() -> None:
+    """A misspelt one would never fire."""
+    with pytest.raises(SignatureMismatch, match="humility: 'petal' is no input of model 'iris'"):
+        surface(humility=[rule({"outlyingInput": {"feature": "petal", "lower": 0}})])
+
+
 def test_features_known_in_advance_must_be_inputs() -> None:
     series = {"timestampColumn": "t", "forecastWindow": {"end": 1}, "knownInAdvance": ["holiday"]}
     with pytest.raises(SignatureMismatch, match="knownInAdvance: 'holiday' is no input of model 'iris'"):
@@ -458,6 +464,15 @@ def test_a_format_of_its_own() -> None:
 def test_a_range_needs_a_model_that_is_told_of_its_points() -> None:
     with pytest.raises(Unprocessable, match="'predictionsStartDate': the model has no input FORECAST_POINT"):
         forecast(b"t,y\n2024-01-01,1\n", "predictionsStartDate=2024-01-01&predictionsEndDate=2024-02-01")
+
+
+def test_a_forecast_of_no_rows_has_none() -> None:
+    assert forecast(b"t,y\n") == ([], [])
+
+
+def test_rules_about_features_do_not_fire_on_rows_that_were_made() -> None:
+    rules = options(humility=[rule({"lowObservationRegion": {"feature": "kind", "values": ["a"]}})]).humility
+    assert list(fired(rules, np.zeros(3), kept(kind=["a", "b"]), np.array([0, 1, -1])).rules) == [1]
 
 
 def test_timestamps_must_be_there() -> None:

@@ -207,10 +207,11 @@ def _key(options: Options) -> str | None:
 def _check_names(layout: Layout, options: Options, model: Model) -> None:
     """Features that the options name must be the model's."""
     inputs = {f.name for f in model.signature.inputs}
-    series = options.time_series
-    if not inputs or series is None:
+    if not inputs:
         return
-    _check_known(series.known_in_advance, inputs, "timeSeries.knownInAdvance", model.name)
+    _check_known(sorted(humility.columns_of(options.humility)), inputs, "humility", model.name)
+    if options.time_series is not None:
+        _check_known(options.time_series.known_in_advance, inputs, "timeSeries.knownInAdvance", model.name)
 
 
 def _check_known(names: Sequence[str], inputs: set[str], option: str, model: str) -> None:

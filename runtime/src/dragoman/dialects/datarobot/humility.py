@@ -32,7 +32,8 @@ def columns_of(rules: Sequence[HumilityRule]) -> frozenset[str]:
 def fired(rules: Sequence[HumilityRule], scores: Array, dataset: Dataset, taken: Array | None = None) -> Fired:
     """`scores` of the replied rows; `taken`, which row of the data set each is, -1 for one that was made. Raises `ReturnError`.
 
-    A rule about a feature that the data set does not have fires on no row. Of several that override, the first one does.
+    A rule about a feature fires neither where the data set does not have it nor on rows that were made. Of several that override, the
+    first one does.
     """
     found = Fired({}, {})
     for rule in rules:
@@ -56,12 +57,14 @@ def _firing(rule: HumilityRule, scores: Array, dataset: Dataset, taken: Array | 
     if feature not in dataset.kept:
         return np.zeros(len(scores), dtype=bool)
     values = dataset.values(feature)
+    sent = np.ones(len(scores), dtype=bool) if taken is None else taken >= 0
     if taken is not None:
         values = [None if row < 0 else values[row] for row in taken.tolist()]
     if outlying is not None:
         return _outside(np.array([_number(value) for value in values], dtype=np.float64), outlying.lower, outlying.upper)
     known = {_word(value) for value in region.values} if region is not None else set()
-    return np.array([_word(value) not in known for value in values], dtype=bool)
+    rare: Array = np.array([_word(value) not in known for value in values], dtype=bool) & sent
+    return rare
 
 
 def _outside(values: Array, lower: float | None, upper: float | None) -> Array:

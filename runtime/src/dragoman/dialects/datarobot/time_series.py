@@ -7,6 +7,7 @@ the timestamp, the series' id and the features known in advance have values. Whe
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -26,7 +27,7 @@ from dragoman.table import Array, Table
 
 POINT, DISTANCE = "FORECAST_POINT", "FORECAST_DISTANCE"
 MADE = frozenset({POINT, DISTANCE})  # inputs of a model that no data set has
-_MOST_ROWS = 1_000_000
+_MOST_ROWS = 250_000
 
 
 @dataclass(slots=True)
@@ -73,7 +74,7 @@ class _Series:
 
     def rank(self, point: datetime) -> int:
         """How many rows are at or before the point."""
-        return sum(moment <= point for moment in self.moments)
+        return bisect_right(self.moments, point)
 
     def distance(self, index: int, point: datetime, rank: int) -> int:
         """Of a row from the point, in steps; of rows off the steps in the history, by counting rows."""
@@ -102,9 +103,11 @@ def forecast_of(dataset: Dataset, options: TimeSeries, target: str, signature: S
         if signature.inputs and POINT not in {f.name for f in signature.inputs}:
             raise InvalidParameter("predictionsStartDate", f"the model has no input {POINT}: it forecasts from one point at a time")
         rows = _of_range(series, options, parameters.start, parameters.end)
-    else:
+    elif dataset.rows:
         point = parameters.forecast_point or _latest(dataset, series, target)
         rows = _of_point(series, options, point, dataset.rows)
+    else:
+        rows = []
     picked = sorted((i for i, row in enumerate(rows) if row.picked), key=lambda i: (rows[i].row_id, rows[i].distance))
     table = _table(dataset, rows, options, signature)
     if not parameters.relaxed:
