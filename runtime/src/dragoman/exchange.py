@@ -66,7 +66,7 @@ class Worker:
         """What is to be done with a model before a dialect answers about it. Raises a `CallError`."""
         assert isinstance(model, ServedModel)
         if about.order is not None:
-            if self.orders is None or model.manifest.spec.serving.auth.admin_tokens is None:  # guards ask for the token, where there are any
+            if self.orders is None or model.manifest.spec.serving.auth.admin_tokens is None:  # where there are any, guards ask for one
                 raise Forbidden(
                     f"{about.order}ing models is off: it needs an admin token, and none is configured (spec.serving.auth.adminTokens)"
                 )
