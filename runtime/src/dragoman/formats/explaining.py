@@ -78,7 +78,8 @@ class _Known(msgspec.Struct, frozen=True):
 def explained(loaded: LoadedModel, own: Signature, sample: Sequence[Sequence[Any]], settings: Settings) -> LoadedModel:
     """The model with the output `explain`, where it has none; not where nothing is known of its inputs, or it has no predict.
 
-    What has no model within (a graph, a predictor around others) has the outputs that it says. `own` is what the model itself knows: its classes by its own names. `sample` are rows of training data, as model.json keeps them.
+    What has no model within (a graph, a predictor around others) has the outputs that it says.
+    `own` is what the model itself knows: its classes by its own names. `sample` are rows of training data, as model.json keeps them.
     """
     predictor: Any = loaded.predictor
     signature = predictor.signature
