@@ -23,7 +23,7 @@ DEPLOYMENT = "5f22ba7ade0f435ba7217bcf"
 DIALECTS: dict[str, dict[str, Any]] = {
     "v1": {},
     "v2": {},
-    "porter": {"namespace": "flowers"},
+    "porter": {"namespace": "flowers", "exposeDocs": True},
     "datarobot": {"deploymentId": DEPLOYMENT},
     "certifai": {"route": "scan/predict"},
     "mlup": {},
@@ -196,7 +196,7 @@ def shape_of(reply: httpx.Response) -> str:
 
 
 def _line(text: Any) -> bool:
-    return isinstance(text, str) and text != "" and len(text.splitlines()) == 1
+    return isinstance(text, str) and text != "" and not {"\n", "\r"} & set(text)
 
 
 def _is_porters(document: dict[str, Any]) -> bool:
