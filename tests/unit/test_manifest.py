@@ -52,6 +52,26 @@ def test_defaults_live_in_the_structs() -> None:
             "spec.model.inputs[].type: must be one of number, integer, string, boolean, got 'float'",
         ),
         ("spec.model.uri", 3, "spec.model.uri: must be a string, got 3"),
+        (
+            "spec.model.storage",
+            {"options": {"region": "eu", "allow_http": True}},
+            'spec.model.storage.options.allow_http: must be a string, got true: in quotes it is one: "true"',
+        ),
+        (
+            "spec.pod",
+            {"annotations": {"example.com/port": 80}},
+            "spec.pod.annotations['example.com/port']: must be a string, got 80: in quotes it is one: \"80\"",
+        ),
+        (
+            "spec.pod",
+            {"nodeSelector": {True: "a"}},
+            'spec.pod.nodeSelector: its keys must be strings, got true: in quotes it is one: "true"',
+        ),
+        (
+            "spec.serving.dialects",
+            {"seldon": {"classMap": {0: "setosa", 1: ["versicolor"]}}},
+            "spec.serving.dialects.seldon.classMap['1']: must be a string, got a list",
+        ),
         ("spec.model.uri", "", "spec.model.uri: must not be empty"),
         (
             "spec.model.digest",

@@ -20,17 +20,19 @@ _TYPES = {
     "object": "an object",
     "null": "null",
 }
+_PYTHON = {"int": int, "float": float, "str": str, "bool": bool, "array": list, "object": dict, "null": type(None)}
 _INDEX = re.compile(r"\[(\d+|\.\.\.)\]|([^.\[\]]+)")
+_ANY_KEY = "[...]"  # how msgspec writes that a value stands under some key of a map
 
 
 def explained(error: msgspec.ValidationError, document: Any, kind: Any) -> str:
     """A msgspec error, led by its path. `kind` is the struct that the document was read as."""
-    text, _, where = str(error).partition(" - at `$")
-    path = where.removesuffix("`").lstrip(".").replace("[...]", "[]")
+    text, _, where = str(error).replace(" - at `key` in `$", " for a key - at `$").partition(" - at `$")
+    path = where.removesuffix("`").lstrip(".")
     for pattern, words in _WORDS:
         found = pattern.fullmatch(text)
         if found:
-            return words(found, path, _value_at(document, path), kind)
+            return words(found, *_place(document, path, found), kind)
     return f"{path or 'document'}: {text[:1].lower()}{text[1:]}"
 
 
@@ -72,8 +74,16 @@ def _required(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
 def _wrong_type(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
     wanted = [_TYPES.get(name.strip(), name.strip()) for name in found[1].split("|") if name.strip() != "null"]
     got = shown(value) if value is not _NOWHERE else _TYPES.get(found[2], found[2])
-    quoted = f': in quotes it is one: "{value}"' if wanted == ["a string"] and isinstance(value, int | float) else ""
+    text = str(value).lower() if isinstance(value, bool) else value
+    quoted = f': in quotes it is one: "{text}"' if wanted == ["a string"] and isinstance(value, int | float) else ""
     return f"{path or 'document'}: must be {' or '.join(wanted)}, got {got}{quoted}"
+
+
+def _wrong_key(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
+    kinds = [_PYTHON[name] for name in re.findall(r"\w+", found[1]) if name in _PYTHON]
+    key = next((key for key in value if type(key) not in kinds), None) if isinstance(value, Mapping) else None
+    text = str(key).lower() if isinstance(key, bool) else key
+    return f'{path or "document"}: its keys must be strings, got {shown(key)}: in quotes it is one: "{text}"'
 
 
 def _wrong_choice(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
@@ -87,6 +97,7 @@ _WORDS = (
     (re.compile(r"Object contains unknown field `(.*)`"), _unknown),
     (re.compile(r"Object missing required field `(.*)`"), _required),
     (re.compile(r"Expected `([^`]*)`, got `([^`]*)`"), _wrong_type),
+    (re.compile(r"Expected `([^`]*)`, got `[^`]*` for a key"), _wrong_key),
     (re.compile(r"Invalid enum value (.*)"), _wrong_choice),
 )
 
@@ -100,6 +111,18 @@ class _Nowhere:
 
 
 _NOWHERE = _Nowhere()
+
+
+def _place(document: Any, path: str, found: re.Match[str]) -> tuple[str, Any]:
+    """A path, and what stands there. Of a map, whose keys msgspec does not name, it is the first value of the type that was refused."""
+    if not path.endswith(_ANY_KEY):
+        return path.replace(_ANY_KEY, "[]"), _value_at(document, path)
+    path = path.removesuffix(_ANY_KEY)
+    values, refused = _value_at(document, path), _PYTHON.get(found[found.re.groups])
+    for key, value in values.items() if isinstance(values, Mapping) else ():
+        if type(value) is refused:
+            return f"{path}.{key}" if str(key).isidentifier() else f"{path}[{str(key)!r}]", value
+    return f"{path}[]", _NOWHERE
 
 
 def _value_at(document: Any, path: str) -> Any:
