@@ -20,6 +20,7 @@ from tritonclient.utils import InferenceServerException
 MODELS = Path(__file__).parents[1] / "models"
 IRIS = Path(__file__).parents[2] / "examples/iris/model.joblib"
 SOURCE = (MODELS / "loads_as_told.py").read_text()
+PINNED = SOURCE + "# bytes of its own\n"
 TOKEN = "let-me-in"
 ADMIN = {"Authorization": f"Bearer {TOKEN}"}
 FLOWER = [5.1, 3.5, 1.4, 0.2]
@@ -44,8 +45,8 @@ def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
     administered = {"workers": 2, "auth": {"adminTokens": {"file": str(folder / "token")}}}
     manifest(tmp_path, "iris", IRIS, serving=administered)
     manifest(tmp_path, "alone", MODELS / "loads_as_told.py")
-    for name in ("changing", "pinned"):
-        (folder / f"{name}.py").write_text(SOURCE)
+    (folder / "changing.py").write_text(SOURCE)
+    (folder / "pinned.py").write_text(PINNED)
     digest = run(tmp_path, "digest", folder / "pinned.py").stdout.strip()
     manifest(tmp_path, "changing", folder / "changing.py", serving=administered)
     manifest(tmp_path, "pinned", folder / "pinned.py", model={"digest": digest}, serving=administered)
@@ -184,13 +185,24 @@ def test_what_cannot_be_loaded_is_said_and_what_was_served_goes_on(server: Serve
 
 
 def test_a_pin_holds_for_what_is_loaded_again(server: Server, folder: Path) -> None:
+    digest = status(server, "pinned")["digest"]
     (folder / "pinned.py").write_text(SOURCE.replace("* 2", "* 5"))
-    reply = order(server, "load", "pinned")
-    shutil.copy(MODELS / "loads_as_told.py", folder / "pinned.py")
-    # The pinned bytes are in the cache on disk: they are what is loaded, and nothing else is.
-    assert reply.status_code in (200, 503)
-    assert reply.status_code == 200 or "DigestMismatch" in reply.json()["error"]
+    obeyed(server, "load", "pinned")  # the pinned bytes are still on this disk
     assert predicted(server, "pinned", told(4)) == {(200, '{"predictions":[8.0]}')}
+
+    obeyed(server, "unload", "pinned")
+    shutil.rmtree(server.log.parent / "cache/entries" / digest.removeprefix("sha256:"))
+    reply = order(server, "load", "pinned")
+    assert reply.status_code == 503
+    assert "DigestMismatch" in reply.json()["error"]
+    failed = status(server, "pinned")
+    assert (failed["state"], failed["failure"]["reason"]) == ("Failed", "DigestMismatch")
+    assert {code for code, _ in predicted(server, "pinned", told(4))} == {503}
+
+    (folder / "pinned.py").write_text(PINNED)
+    obeyed(server, "load", "pinned")
+    assert predicted(server, "pinned", told(4)) == {(200, '{"predictions":[8.0]}')}
+    assert "failure" not in status(server, "pinned")
 
 
 def test_who_is_replaced_knows_what_was_unloaded_and_what_was_loaded(server: Server, folder: Path) -> None:

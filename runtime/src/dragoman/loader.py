@@ -23,7 +23,7 @@ from typing import NoReturn
 import msgspec
 
 from dragoman import cgroup, examination, messages
-from dragoman.errors import ServeError, serve_error
+from dragoman.errors import ModelLoadFailed, ServeError, serve_error
 from dragoman.examination import CANARY_SECONDS, CanaryDied, Examination, leave_parent
 from dragoman.examined import Examined
 from dragoman.heartbeat import Heartbeats
@@ -180,7 +180,8 @@ class Loader:
             outcome.predictor = None
             self._channel.send(NeedsOwn(model=load.model, message=str(died)))
             return
-        except ServeError as error:
+        except (ServeError, OSError) as failure:
+            error = failure if isinstance(failure, ServeError) else ModelLoadFailed(f"{load.name}: its files cannot be read: {failure}")
             self._fail(Fail(model=load.model, reason=error.reason, message=error.message))
             self._channel.send(LoadFailed(model=load.model, reason=error.reason, message=error.message))
             return
