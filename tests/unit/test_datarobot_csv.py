@@ -81,6 +81,7 @@ def test_a_header_alone_is_a_data_set_without_rows() -> None:
         (b"a,b\n1,2,3\n", "row 0: has 3 columns, the header has 2"),
         (b"a,b\n1\n2,3,4\n", "row 0: has 1 columns"),  # as many commas as two good rows have
         (b"a,b,a\n1,2,3\n", "two columns are called 'a'"),
+        (b"," * 100_000 + b"\n", "the header has 100001 columns, more than 100000"),
         (b'a,b\n1,"2\n', "line 2: not CSV"),
         (b'a,b\n1,"2"3\n', "line 2: not CSV"),
     ],
@@ -288,6 +289,10 @@ def test_rows_of_json(body: bytes, expected: dict[str, list[Any]]) -> None:
         (b'[{"x": NaN}]', "the body is not valid JSON"),
         (b"5", "the body must be an array of objects, got a number"),
         (b'[{"x": 1}, [2]]', "row 1: must be an object of features, got a list"),
+        (
+            json.dumps([{"x": 1, "word": "a"}, *({str(i): i} for i in range(2000))]).encode(),
+            "rows of 2001 objects with 2002 different keys",
+        ),
     ],
 )
 def test_json_that_is_no_data_set_is_refused(body: bytes, message: str) -> None:

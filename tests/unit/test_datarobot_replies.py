@@ -18,7 +18,7 @@ from tests.unit.models import IRIS, PENGUINS, ServedAs
 from dragoman.call import Prediction
 from dragoman.check import Checker
 from dragoman.datarobot_options import Datarobot as Options
-from dragoman.dialects.datarobot import DataRobot
+from dragoman.dialects.datarobot import DataRobot, json_reply
 from dragoman.dialects.datarobot.dataset import Dataset
 from dragoman.dialects.datarobot.explanations import contributions, explained, signs, strongest
 from dragoman.dialects.datarobot.humility import fired
@@ -394,6 +394,18 @@ def test_every_probability_is_written_exactly(rows: list[list[float]]) -> None:
     answer = json.loads(one.encode(post(b""), call, prediction(predict_proba=rows)).body)["data"]
     assert [[value["value"] for value in row["predictionValues"]] for row in answer] == rows
     assert [row["prediction"] for row in answer] == [int(np.argmax(row)) for row in rows]
+
+
+def test_rows_of_many_blocks_are_written_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_reply, "_BLOCK_ROWS", 7)
+    rules = [rule({"uncertainPrediction": {"lower": 20}}, "overridePrediction", value="low")]
+    one = predicting(ServedAs("m", signature=REGRESSION), humility=rules)
+    for count in (6, 7, 8, 50):
+        call = one.decode(post(b"x\n" + b"".join(b"%d\n" % i for i in range(count)), query="passthroughColumns=x"))
+        data = json.loads(one.encode(post(b""), call, prediction(predict=np.arange(count))).body)["data"]
+        assert [(row["rowId"], row["passthroughValues"]["x"], row["prediction"]) for row in data] == [
+            (i, i, "low" if i < 20 else i) for i in range(count)
+        ]
 
 
 @pytest.mark.parametrize("label", ['say "%s"', "100%", "a,b\n", "é", True, 1.5])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from array import array
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -22,6 +23,7 @@ from dragoman.table import Array, Table
 _BLOCK_ROWS = 4096
 _BLOCK_BYTES = 1024 * 1024
 _FIELD_BYTES = 2**31 - 1  # the body's own limit is the smaller one
+_MOST_COLUMNS = 100_000
 _COMMA, _LINE_END = 44, 10
 
 
@@ -171,9 +173,11 @@ def _rows(reader: Iterator[list[str]]) -> Iterator[list[str]]:
 
 def _names(header: Sequence[str]) -> tuple[str, ...]:
     """The header's names; a column without one is called by its place, as in pandas. Raises `BadRequest` for one that is there twice."""
+    if len(header) > _MOST_COLUMNS:
+        raise BadRequest(f"the header has {len(header)} columns, more than {_MOST_COLUMNS}")
     names = tuple(name.strip() or f"Unnamed: {i}" for i, name in enumerate(header))
     if len(set(names)) != len(names):
-        twice = next(name for i, name in enumerate(names) if name in names[:i])
+        twice = next(name for name, count in Counter(names).items() if count > 1)
         raise BadRequest(f"two columns are called {twice!r}: give each a name of its own")
     return names
 

@@ -13,50 +13,50 @@ from dragoman.dialects.datarobot.rows import Asked, Rows, adjusted_values, numbe
 
 
 def as_json(rows: Rows) -> bytes:
-    """`{"data": […]}`.
-
-    Numbers are written by orjson, all at once, and the texts of rows joined around them: dicts would take twice the time.
-    """
-    if not len(rows):
-        return b'{"data":[]}'
-    layout, count, width = rows.asked.layout, len(rows), len(rows.asked.layout.labels)
-    tokens = number_texts(rows.values.ravel())
-    forecast = rows.asked.forecast
-    ids = _ids(count) if forecast is None else [str(row.row_id) for row in forecast.rows]
-    columns = [*(tokens[i::width] for i in range(width)), _predictions(rows, tokens), ids]
+    """`{"data": […]}`, written some thousand rows at a time: millions of small texts would take several times the room of the reply."""
     extras = _extras(rows)
+    blocks = [_block(rows, start, min(start + _BLOCK_ROWS, len(rows)), extras) for start in range(0, len(rows), _BLOCK_ROWS)]
+    return b"".join([b'{"data":[', b",".join(blocks), b"]}"])
+
+
+def _block(rows: Rows, start: int, stop: int, extras: Sequence[str] | None) -> bytes:
+    """Some rows. Numbers are written by orjson, all at once, and the texts of rows joined around them: dicts would take twice the time."""
+    layout, count, width = rows.asked.layout, stop - start, len(rows.asked.layout.labels)
+    tokens = number_texts(rows.values[start:stop].ravel())
+    columns = [*(tokens[i::width] for i in range(width)), _predictions(rows, start, stop, tokens), _ids(rows, start, stop)]
     size = 2 * len(columns) + (1 if extras is None else 2)
     texts = [""] * (count * size)
     for i, (piece, column) in enumerate(zip(layout.pieces, columns, strict=True)):
         texts[2 * i :: size] = [piece] * count
         texts[2 * i + 1 :: size] = column
     if extras is not None:
-        texts[size - 2 :: size] = extras
+        texts[size - 2 :: size] = extras[start:stop]
     texts[size - 1 :: size] = ["},"] * count
     texts[-1] = "}"
-    return f'{{"data":[{"".join(texts)}]}}'.encode()
+    return "".join(texts).encode()
 
 
-def _ids(count: int) -> list[str]:
-    return _few_ids(count) if count <= _FEW else list(map(str, range(count)))
+def _ids(rows: Rows, start: int, stop: int) -> Sequence[str]:
+    forecast = rows.asked.forecast
+    if forecast is not None:
+        return [str(row.row_id) for row in forecast.rows[start:stop]]
+    return _counted(stop) if start == 0 else [str(i) for i in range(start, stop)]
 
 
 @lru_cache(maxsize=8)
-def _few_ids(count: int) -> list[str]:
-    return list(map(str, range(count)))
+def _counted(count: int) -> Sequence[str]:
+    return [str(i) for i in range(count)]
 
 
-_FEW = 10_000  # rows, of which the ids are kept for the next request
-
-
-def _predictions(rows: Rows, tokens: list[str]) -> list[str]:
+def _predictions(rows: Rows, start: int, stop: int, tokens: list[str]) -> list[str]:
     if rows.asked.layout.kind == "regression":
         found = list(tokens)
     else:
         labels = rows.asked.layout.label_texts
-        found = [labels[i] for i in rows.decided.tolist()]
+        found = [labels[i] for i in rows.decided[start:stop].tolist()]
     for row, value in rows.fired.overridden.items():
-        found[row] = json.encode(value).decode()
+        if start <= row < stop:
+            found[row - start] = json.encode(value).decode()
     return found
 
 
@@ -125,3 +125,6 @@ def _time_parts(rows: Rows) -> Iterator[Part]:
 
 def _type(asked: Asked, name: str) -> str | None:
     return next((f.type for f in asked.signature.inputs if f.name == name), None)
+
+
+_BLOCK_ROWS = 8192

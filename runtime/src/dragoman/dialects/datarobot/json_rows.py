@@ -21,6 +21,8 @@ def read_json(body: bytes, wanted: Wanted) -> Dataset:
     if not isinstance(rows, list):
         raise BadRequest(f"the body must be an array of objects, got {kind_of(document)}")
     names = _names(rows)
+    if len(names) * len(rows) > _MOST_SPARSE_CELLS and len(names) > 2 * len(rows[0]):
+        raise BadRequest(f"rows of {len(rows)} objects with {len(names)} different keys between them: send the same keys in each")
     kept = _kept(rows, names, None if not wanted.fields else wanted.keep)
     if not wanted.fields:
         return Dataset(names, Table.of_rows(rows) if rows else Table.of_columns({}), kept)
@@ -78,4 +80,5 @@ def _text(value: Any) -> Any:
     return repr(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+_MOST_SPARSE_CELLS = 1_000_000  # as tables of every dialect
 _NUMBERS = frozenset({int, float})
