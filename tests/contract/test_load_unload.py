@@ -241,5 +241,31 @@ def test_a_server_whose_only_model_is_unloaded_is_not_ready_until_it_is_back(fol
         assert server.terminate() == 0
 
 
+def test_where_models_are_loaded_on_demand_an_unloaded_one_is_not(folder: Path, tmp_path: Path) -> None:
+    (folder / "changing.py").write_text(SOURCE)
+    administered = {"workers": 2, "auth": {"adminTokens": {"file": str(folder / "token")}}}
+    for name in ("one", "two"):
+        manifest(tmp_path, name, folder / "changing.py", serving=administered)
+    with serving(tmp_path, tmp_path, "--cache-size", "1", env={"DRAGOMAN_TEST_LOADS": str(folder / "orders")}) as server:
+        obeyed(server, "load", "one")
+        assert status(server, "one")["heldBy"] == [0, 1]
+        obeyed(server, "unload", "one")
+        assert {code for code, _ in predicted(server, "one", told(4))} == {503}
+        assert everywhere(server, "/v2/models/one/ready") == {(503, '{"name":"one","ready":false}')}
+        assert (status(server, "one")["state"], index(server, "one")["state"]) == ("Unloaded", "UNAVAILABLE")
+        assert predicted(server, "two", told(4)) == {(200, '{"predictions":[8.0]}')}
+
+        (folder / "orders/broken").touch()
+        (folder / "changing.py").write_text(SOURCE.replace("* 2", "* 3"))
+        reply = order(server, "load", "one")
+        (folder / "orders/broken").unlink()
+        assert "broken for now" in reply.json()["error"]
+        assert status(server, "one")["state"] == "Failed"
+        obeyed(server, "load", "one")
+        assert status(server, "one")["heldBy"] == [0, 1]
+        assert predicted(server, "two", told(4)) == {(200, '{"predictions":[12.0]}')}  # nobody had the old one any more
+        assert predicted(server, "one", told(4)) == {(200, '{"predictions":[12.0]}')}
+
+
 def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
