@@ -27,7 +27,8 @@ def test_sending_never_waits_and_keeps_the_order() -> None:
         channel = WorkerChannel(lambda _, message: heard.append(message), lambda _: None)
         for ticket in range(100):  # 10 MB, which nobody reads yet
             channel.send(follow(ticket))
-        worker, tickets = LineChannel(channel.theirs), []
+        worker = LineChannel(channel.theirs)
+        tickets: list[int] = []
         while len(tickets) < 100:
             try:
                 tickets += [messages.to_follower.decode(line).ticket for line in worker.receive(wait=False)]
