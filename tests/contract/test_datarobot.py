@@ -20,6 +20,10 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import GenerationMode
+from schemathesis.specs.openapi.checks import positive_data_acceptance
 from sklearn.datasets import load_iris
 from tests.support.serving import Server, manifest, run, serving
 
@@ -328,7 +332,9 @@ def test_one_object_is_one_row(server: Server) -> None:
 
 
 def test_no_rows_are_no_error(server: Server) -> None:
-    assert post_json(server, "rates/predictions", []).rows == []
+    for query in ("", "?passthroughColumns=a", "?passthroughColumnsSet=all", "?maxExplanations=2", "?excludeAdjustedPredictions=false"):
+        assert post_json(server, f"rates/predictions{query}", []).rows == []
+    assert post_json(server, "sales/predictions", []).rows == []
     assert post_csv(server, "coin/predictions", "p\n").rows == []
     assert post_csv(server, "coin/predictions", "p\n", accept="text/csv").table == [
         ["heads_PREDICTION", "heads_1_PREDICTION", "heads_0_PREDICTION", "THRESHOLD", "POSITIVE_CLASS"]
@@ -821,6 +827,25 @@ def test_series_that_are_none(server: Server, change: dict[str, Any], status: in
 def test_a_data_set_without_any_known_target_needs_a_forecast_point(server: Server) -> None:
     reply = post_json(server, "sales/predictions", WINDOW)
     assert (reply.status, reply.message.startswith("'forecastPoint': no row has a value of 'sales'")) == (422, True)
+
+
+# --- anything -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", ["iris/predictions", "rates/predictionExplanations", "sales/predictions"])
+@pytest.mark.parametrize("mode", list(GenerationMode))
+def test_whatever_is_made_of_the_openapi_document_is_answered_as_it_says(server: Server, path: str, mode: GenerationMode) -> None:
+    operation = schemathesis.openapi.from_url(f"{server.rest}/openapi.json")[f"{ROOT}/{path}"]["POST"]
+
+    @given(case=operation.as_strategy(generation_mode=mode))
+    @settings(
+        max_examples=40, derandomize=True, database=None, deadline=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    )
+    def tried(case: Any) -> None:
+        case.call_and_validate(timeout=20, excluded_checks=[positive_data_acceptance])  # no schema says which parameters exclude each other
+
+    tried()
+    assert server.metric("dragoman_worker_restarts_total") == 0
 
 
 # --- the page of the docs -----------------------------------------------------------------------------------------

@@ -49,12 +49,12 @@ class Dataset:
 
     def values(self, name: str, type_: str | None = None) -> list[Any]:
         """A kept column for a JSON reply. From CSV: None for an empty field, and numbers where all others are (or `type_` says so)."""
-        column = self.kept[name]
+        column = self.kept.get(name, ())  # no rows, no columns: []
         return values_of(column, type_) if self.of_text else list(column)
 
     def texts(self, name: str) -> list[str]:
         """A kept column for a CSV reply: from CSV exactly as it was sent."""
-        column = self.kept[name]
+        column = self.kept.get(name, ())
         return list(column) if self.of_text else [text_of(value) for value in column]
 
 

@@ -183,7 +183,7 @@ def _passthrough(dataset: Dataset, parameters: Parameters) -> tuple[str, ...]:
 
 
 def _exposure(dataset: Dataset, name: str) -> Array:
-    if name not in dataset.kept:
+    if name not in dataset.kept and dataset.rows:
         raise Unprocessable(f"columns do not match the model's features, features expected but not found: {[name]}")
     values = dataset.values(name, "number")
     for i, value in enumerate(values):
