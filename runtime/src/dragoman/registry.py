@@ -185,12 +185,11 @@ class ServedModel(ModelView):
         """The digest of what is in this process's memory; "" where nothing is."""
         return self._held
 
-    def follow(self, known: Known) -> None:
-        """What is known of it changes; what is in memory stays while it is that. Calls that have begun end as they would have."""
+    def follow(self, known: Known) -> Batcher | None:
+        """What is known of it changes; what is in memory stays while it is that, or is let go of, as by `release`."""
         self._outcome.take(known)
         self._describe()
-        if known.state != "Loaded" or known.digest != self._held:
-            self.release()
+        return self.release() if known.state != "Loaded" or known.digest != self._held else None
 
     def hold(self, known: Known, predictor: Predictor) -> Batcher | None:
         """From the next call on this predictor answers. Gives the batcher of the one before, which still has its own calls to answer."""
