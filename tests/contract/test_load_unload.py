@@ -205,6 +205,23 @@ def test_a_pin_holds_for_what_is_loaded_again(server: Server, folder: Path) -> N
     assert "failure" not in status(server, "pinned")
 
 
+def test_unloading_gives_the_memory_back(server: Server, folder: Path) -> None:
+    def resident() -> float:
+        """MiB of the worker that has the most."""
+        statuses = [Path(f"/proc/{pid}/status").read_text() for pid in server.worker_pids()]
+        return max(int(status.partition("VmRSS:")[2].split()[0]) for status in statuses) / 1024
+
+    before = resident()
+    (folder / "orders/heavy").write_text("64")
+    (folder / "changing.py").write_text(SOURCE + "# heavy\n")
+    obeyed(server, "load", "changing")
+    (folder / "orders/heavy").unlink()
+    assert resident() > before + 48
+    obeyed(server, "unload", "changing")
+    eventually(lambda: resident() < before + 16)
+    obeyed(server, "load", "changing")
+
+
 def test_who_is_replaced_knows_what_was_unloaded_and_what_was_loaded(server: Server, folder: Path) -> None:
     (folder / "changing.py").write_text(SOURCE.replace("* 2", "* 7"))
     obeyed(server, "load", "changing")
