@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -245,6 +246,10 @@ def test_a_stopped_memcached_is_a_503_and_one_that_is_back_is_used(third: Server
         again.put("low", b"[6]")
         reply = eventually(lambda: found if (found := ask()).status_code == 200 else None, seconds=20)
         assert items(reply.json()["recommended"]) == [6]
+    told = [line["message"] for line in map(json.loads, third.log.read_text().splitlines()) if "memcached" in line["logger"]]
+    assert f"memcached at 127.0.0.1:{lost} could not be reached within 0.5 s; what needs it is answered with 503 until it is back" in told
+    assert told.count(f"memcached at 127.0.0.1:{lost} answers again") == 2
+    assert "ConnectionPool" not in third.log.read_text()
 
 
 def test_every_refusal_is_counted_by_its_reason(third: Server) -> None:

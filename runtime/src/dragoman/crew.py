@@ -81,13 +81,13 @@ class Crew:
         self._heartbeats.slot(worker.index).clear()
         if self.draining:
             return
+        if not self.was_ready and worker.last_exit is not None and worker.last_exit.reason == InvalidSpec.reason:
+            self._give_up(InvalidSpec(worker.last_exit.message))  # the next one would find the same; the log has it
+            return
         self._explain(worker, pid, status)
         metrics.metrics().worker_restarts.inc()
         worker.restarts += 1
         worker.failures_in_a_row = 1 if was_ready and lived > _STEADY_SECONDS else worker.failures_in_a_row + 1
-        if not self.was_ready and worker.last_exit is not None and worker.last_exit.reason == InvalidSpec.reason:
-            self._give_up(InvalidSpec(worker.last_exit.message))  # the next one would find the same
-            return
         if not self.was_ready and worker.failures_in_a_row >= HOPELESS_STARTS:
             said = worker.last_exit.message if worker.last_exit else "the log may say why"
             self._give_up(WorkerFailed(f"workers end before they can serve: {said}"))

@@ -18,10 +18,16 @@ def configure(log_format: LogFormat, level: str = "INFO") -> None:
     """Send every log line of this process to standard error in one format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else TextFormatter())
+    handler.addFilter(_is_not_emcache)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)
     for noisy in ("uvicorn.error", "uvicorn.access", "asyncio"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _is_not_emcache(record: logging.LogRecord) -> bool:
+    """It tells of each attempt to connect, partly as the root logger; `dragoman.memcached` says once what there is to know."""
+    return record.levelno >= logging.ERROR or "/emcache/" not in record.pathname
 
 
 class JsonFormatter(logging.Formatter):

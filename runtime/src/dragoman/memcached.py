@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, TypeVar
@@ -23,6 +24,8 @@ PORT = 11211  # memcached's own
 MAX_KEY_BYTES = 250
 _CONNECTIONS = 4  # to each server; more requests than that at once wait for one another
 _RETRY_SECONDS = 1.0
+
+logger = logging.getLogger("dragoman.memcached")
 
 
 def address_of(server: str) -> tuple[str, int]:
@@ -86,17 +89,26 @@ class _Link:
         self._client: Client | None = None
         self._since = 0.0  # when the client was made, in the loop's time
         self._closing: set[asyncio.Task[None]] = set()
+        self._down = False  # since the last answer, and the log has said so
 
     async def ask(self, question: Callable[[Client], Awaitable[_Answer]]) -> _Answer:
         where = f"memcached at {self._host}:{self._port}"
         try:
             async with asyncio.timeout(self._seconds):
-                return await question(await self._connected())
+                answer = await question(await self._connected())
         except TimeoutError:
+            why = "did not answer" if self._is_connected() else "could not be reached"
             self._give_up()
-            raise StoreUnavailable(f"{where} did not answer within {self._seconds:g} s") from None
+            if not self._down:
+                logger.warning("%s %s within %g s; what needs it is answered with 503 until it is back", where, why, self._seconds)
+            self._down = True
+            raise StoreUnavailable(f"{where} {why} within {self._seconds:g} s") from None
         except _failures() as error:
             raise StoreUnavailable(f"{where} failed: {' '.join(str(error).split()) or type(error).__name__}") from error
+        if self._down:
+            logger.info("%s answers again", where)
+        self._down = False
+        return answer
 
     async def close(self) -> None:
         client, self._client = self._client, None
@@ -124,12 +136,16 @@ class _Link:
         client, loop = self._client, asyncio.get_running_loop()
         if client is None or loop.time() - self._since < _RETRY_SECONDS:
             return
-        if any(pool.cur_connections for pool in client.cluster_managment().connection_pool_metrics().values()):
+        if self._is_connected():
             return
         self._client = None
         closing = loop.create_task(client.close())
         self._closing.add(closing)
         closing.add_done_callback(self._closing.discard)
+
+    def _is_connected(self) -> bool:
+        metrics = self._client.cluster_managment().connection_pool_metrics() if self._client is not None else {}
+        return any(pool.cur_connections for pool in metrics.values())
 
 
 def _failures() -> tuple[type[Exception], ...]:
