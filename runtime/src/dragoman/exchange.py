@@ -126,7 +126,10 @@ class PredictExchange:
             predict = self._predict
             if predict.look_up is not None:
                 request.found = await predict.look_up(request)
-            call = predict.decode(request)
+            if len(request.body) < _LARGE_BODY:
+                call = predict.decode(request)
+            else:
+                call = await asyncio.to_thread(predict.decode, request)
             if turnstile is None:
                 reply = predict.encode(request, call, await model.predict(call, deadline, worker.only_client()))
             elif self._deferred is None:
@@ -294,4 +297,5 @@ def _own_prefix() -> str:
 _pid = 0
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?![0-9a-f])")
 _ANSWER_SECONDS = 60.0
+_LARGE_BODY = 1024 * 1024  # bytes: decoding more takes so long that the loop would stand still for others
 _ANSWER_LIMIT = BodyLimit(1024 * 1024, "the limit of this path")

@@ -2,7 +2,7 @@
 
 `qualitativeStrength` is told from a feature's share q of its row: its strength by the sum of the row's ten largest, without their signs.
 With n features, three signs stand for |q| > 2/n, two for |q| > 1/(2n), one for less (n at most 10); with two features for 0.75 and 0.25;
-a single feature has three. These are the boundaries of DataRobot's own documentation (XEMP qualitative strength). What contributes
+a single feature has three. The normalisation and the bounds for two features are DataRobot's; those for more are ours. What contributes
 nothing is not told of.
 """
 
