@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc
+from tests.support.every_dialect import KINDS, iris
 from tests.support.serving import Server, eventually, manifest, serving
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -47,6 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, orders: Path, objects: Path
         manifest(folder, name, uri, serving={"dialects": {"v1": {}, "v2": {}, "datarobot": {"deploymentId": name}}})
     dialects: dict[str, Any] = {name: {name.partition("-")[0]: {}} for name in COLD} | {"described": {"v2": {}}}
     dialects["datarobot"] = {"datarobot": {"deploymentId": "cold"}}
+    dialects["porter"] = {"porter": {"exposeDocs": True}}  # as that of iris: they are one application
     for name in COLD:
         manifest(folder, f"cold-{name}", MODELS / "loads_as_told.py", serving={"dialects": dialects[name]})
     for name in ("shared", "mended", "heavy", "busy"):
@@ -54,6 +57,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, orders: Path, objects: Path
     manifest(folder, "late", MODELS / "loads_as_told.py", serving={"limits": {"timeoutSeconds": 1}})
     manifest(folder, "dies", MODELS / "dies_loading.py")
     manifest(folder, "overwritten", objects / "model.py")
+    iris(folder, IRIS)
     with serving(folder, folder, "--cache-size", "2", env={"DRAGOMAN_TEST_LOADS": str(orders)}) as started:
         yield started
 
@@ -168,6 +172,20 @@ def of_porter(server: Server) -> Any:
 @pytest.mark.parametrize("of_dialect", [of_v1, of_v2, of_v2_grpc, of_datarobot, of_certifai, of_porter])
 def test_a_model_that_was_never_loaded_answers_in_every_dialect(server: Server, of_dialect: Callable[[Server], Any]) -> None:
     assert of_dialect(server) == [8.0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_model_that_went_out_answers_in_every_dialect(server: Server, kind: str) -> None:
+    emptied(server)
+    asked = KINDS[kind]
+    if asked.over_grpc:
+        with grpc.insecure_channel(server.grpc) as channel:
+            answer = asked.ask(channel, [ROW])
+    else:
+        with httpx.Client(base_url=server.rest, timeout=30) as client:
+            answer = asked.ask(client, [ROW])
+    assert answer.labels == ["setosa"]
+    eventually(lambda: "iris" in in_memory(server))
 
 
 def test_what_describes_a_model_brings_one_that_was_never_loaded(server: Server) -> None:
