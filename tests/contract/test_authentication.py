@@ -356,6 +356,19 @@ def test_the_walk_of_the_docs_page_works(tmp_path: Path) -> None:
             assert done.stdout == status, (tmp_path / "answer").read_text()
 
 
+def test_what_serve_prints_can_be_pasted_where_a_token_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "our tokens").write_text(f"# of clients\n\n{OURS}\n")
+    target = manifest(tmp_path, "iris", IRIS, serving={"auth": {"tokens": {"file": "our tokens"}}})
+    with serving(tmp_path, target, log_format="text") as server:
+        printed = eventually(lambda: re.findall("^curl .*", server.log.read_text(), re.MULTILINE))
+        for command in printed:
+            telling = command.replace("curl -s", "curl -s -o answer -w '%{http_code}'")
+            done = subprocess.run(telling, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
+            assert done.stdout == "200", (tmp_path / "answer").read_text()
+        assert len(printed) == 2
+        assert OURS not in server.log.read_text()
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [

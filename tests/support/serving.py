@@ -78,13 +78,15 @@ def run(
 
 
 @contextmanager
-def serving(tmp_path: Path, *arguments: str | Path, env: Mapping[str, str] | None = None, wait: bool = True) -> Iterator[Server]:
+def serving(
+    tmp_path: Path, *arguments: str | Path, env: Mapping[str, str] | None = None, wait: bool = True, log_format: str = "json"
+) -> Iterator[Server]:
     """A server that is ready (or, without `wait`, whose management port answers)."""
     log = tmp_path / f"serve-{time.monotonic_ns()}.log"
     ports = [item for flag in ("--port", "--grpc-port", "--management-port") for item in (flag, str(_free_port()))]
     with log.open("wb") as out:
         process = subprocess.Popen(
-            command("serve", *arguments, *ports, "--log-format", "json"),
+            command("serve", *arguments, *ports, "--log-format", log_format),
             env=environment(tmp_path, env),
             stdin=subprocess.DEVNULL,
             stdout=out,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import mmap
+import shlex
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from dragoman import cgroup, formats
 from dragoman.dialects import DIALECTS
 from dragoman.examined import Examined
 from dragoman.formats import LoadedModel, ModelFiles
-from dragoman.manifest import ModelDeployment
+from dragoman.manifest import ModelDeployment, TokenSource
 from dragoman.messages import Load
 from dragoman.registry import ModelView, Outcome
 from dragoman.settings import Settings
@@ -95,10 +96,19 @@ def signature_of(examined: Examined) -> Signature:
 
 
 def examples(manifest: ModelDeployment, load: Load, examined: Examined) -> list[str]:
-    """A curl command for each enabled dialect; `{url}` stands for the server's address."""
+    """A curl command for each enabled dialect, with a token where one is asked for; `{url}` stands for the server's address."""
     model = _view(manifest, load, examined)
-    enabled = model.dialects
-    return [DIALECTS[name].example(model, options, "{url}") for name, options in enabled.items() if name in DIALECTS]
+    token = _token_header(manifest.spec.serving.auth.tokens)
+    return [DIALECTS[name].example(model, options, "{url}") + token for name, options in model.dialects.items() if name in DIALECTS]
+
+
+def _token_header(source: TokenSource | None) -> str:
+    """For curl: the first token is read when the command runs, and stands in no log."""
+    if source is None:
+        return ""
+    in_file = source.file is not None and Path(source.file).is_file()
+    token = f"$(grep -m1 '^[^#]' {shlex.quote(str(source.file))})" if in_file else "$TOKEN"
+    return f' -H "authorization: Bearer {token}"'
 
 
 def _view(manifest: ModelDeployment, load: Load, examined: Examined) -> ModelView:
