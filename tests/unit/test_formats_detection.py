@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import subprocess
 import sys
 import zipfile
@@ -134,11 +135,27 @@ def test_python_with_a_model_class_is_told_by_its_syntax(tmp_path: Path, source:
 @pytest.mark.parametrize("source", ["class Model: pass\nclass A(Model): pass\n", "print(1)\n", "def (\n", "(" * 300 + "\n"])
 def test_other_python_is_no_model(tmp_path: Path, source: str) -> None:
     (tmp_path / "train.py").write_text(source)
-    with pytest.raises(UnsupportedFormat, match=r"train\.py \(Python without a dragoman\.Model\)"):
+    with pytest.raises(UnsupportedFormat, match=r"no model found in train\.py \((Python without a|no valid Python)"):
         found(tmp_path / "train.py")
 
 
 # --- folders --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("from porter.services import ModelApp\napp = ModelApp([])", "Python that imports porter: write dragoman.porter in its imports"),
+        ("import seldon\nclass A(seldon.Recommender): ...", "Python that imports seldon: write dragoman.seldon in its imports"),
+        ("x = 1\ndef f(:\n    pass", "no valid Python: line 2: invalid syntax"),
+        ("x = '\0'", "no valid Python: "),
+        ("x = 1", "Python without a dragoman.Model, and without a ModelApp of dragoman.porter"),
+    ],
+)
+def test_python_without_a_model_is_told_what_is_missing(tmp_path: Path, source: str, said: str) -> None:
+    (tmp_path / "app.py").write_text(source)
+    with pytest.raises(UnsupportedFormat, match=rf"no model found in app\.py \({re.escape(said)}"):
+        detect(files(tmp_path / "app.py"))
 
 
 def test_a_folder_with_one_model_among_other_files_needs_no_naming(tmp_path: Path, model: Any) -> None:

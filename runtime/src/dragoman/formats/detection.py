@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from dragoman.errors import UnsupportedFormat
 from dragoman.formats import sidecar
-from dragoman.formats.foreign import foreign
+from dragoman.formats.foreign import foreign, modelless_python
 from dragoman.formats.format import Candidate, Format, Found, ModelFiles
 
 _HOW = "say which it is in spec.model.format, or name the file in spec.model.uri"
@@ -74,4 +74,6 @@ def _described(formats: Sequence[Format], candidate: Candidate) -> str:
     told = next((t for f in formats if (t := f.recognises(candidate)) is not None), None)
     if told is not None:
         return told.what
+    if candidate.suffix == ".py":
+        return modelless_python(candidate.path)
     return foreign(candidate.name, candidate.head) or (f"{len(candidate.head)} bytes of no known kind" if candidate.head else "empty")

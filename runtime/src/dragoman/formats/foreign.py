@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
+import ast
+from pathlib import Path, PurePosixPath
 
 _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89HDF", "an HDF5 file, as Keras writes: export it to ONNX"),
@@ -22,11 +23,13 @@ _SUFFIXES = {
     ".safetensors": "weights without a model",
     ".csv": "a table",
     ".md": "text",
-    ".py": "Python without a dragoman.Model",
     ".yaml": "YAML",
     ".yml": "YAML",
     ".json": "JSON, but no xgboost model",
 }
+_MAX_SOURCE_BYTES = 1024 * 1024
+_MODELLESS = "Python without a dragoman.Model, and without a ModelApp of dragoman.porter"
+_ELSEWHERE = {"porter": "dragoman.porter", "seldon": "dragoman.seldon"}  # packages whose code runs here, by another name
 
 
 def foreign(name: str, head: bytes) -> str | None:
@@ -35,3 +38,19 @@ def foreign(name: str, head: bytes) -> str | None:
         if head[offset : offset + len(magic)] == magic:
             return what
     return _SUFFIXES.get(PurePosixPath(name).suffix.lower())
+
+
+def modelless_python(path: Path) -> str:
+    """What keeps a .py file from being a model. Nothing of it is run."""
+    if path.stat().st_size > _MAX_SOURCE_BYTES:
+        return "more than 1 MiB of Python"
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError as error:
+        return f"no valid Python: line {error.lineno}: {error.msg}"
+    except (ValueError, RecursionError, MemoryError) as error:
+        return f"no valid Python: {error}"
+    imported = [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
+    imported += [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module and not node.level]
+    old = next((package for name in imported if (package := name.partition(".")[0]) in _ELSEWHERE), None)
+    return _MODELLESS if old is None else f"Python that imports {old}: write {_ELSEWHERE[old]} in its imports"
