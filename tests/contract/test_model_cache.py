@@ -238,6 +238,17 @@ def test_a_model_that_fails_says_why_and_is_tried_again_later(server: Server, or
     assert model["digest"].startswith("sha256:")
 
 
+def test_a_model_that_fails_in_the_worker_alone_is_tried_again_later_and_later(server: Server, ordered: Callable[[str, str], None]) -> None:
+    emptied(server)
+    ordered("broken", str(server.worker_pids()[0]))
+    reply = server.predict("shared", [told(4)])
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "1")
+    assert "broken for now" in reply.json()["error"]
+    eventually(lambda: server.predict("shared", [told(4)]).headers["retry-after"] == "2")
+    ordered("broken", "0")
+    assert eventually(lambda: server.predict("shared", [told(4)]).json().get("predictions")) == [8.0]
+
+
 def test_a_model_that_ends_its_process_harms_no_other(server: Server) -> None:
     pids = server.worker_pids()
     reply = server.predict("dies", [[1.0]])

@@ -124,16 +124,18 @@ class Repository:
                 self._start(self._obey(channel, message, entry))
             return
         entry = self._entries[message.model]
-        if isinstance(message, Followed) and message.ticket in self._acks:
-            self._acks[message.ticket][1].set_result(message)
+        _, answer = self._acks.get(message.ticket, (None, None))
+        if isinstance(message, Followed) and answer is not None and not answer.done():
+            answer.set_result(message)
         if entry.told.get(index) != message.ticket:
             return
         if isinstance(message, Dropped) or not message.held:
             self._lost(entry, index)
         else:
             entry.held.add(index)
+            entry.backoff = NEVER_FAILED
             self._show(entry)
-        if isinstance(message, Followed) and message.reason and message.ticket not in self._acks:
+        if isinstance(message, Followed) and message.reason and answer is None:
             self._start(self._stop(entry, serve_error(message.reason, message.message)))
 
     # --- on demand ---
@@ -332,7 +334,7 @@ class Repository:
         """From now on this is the model."""
         if stock.known.digest != entry.status.digest and entry.status.digest:
             _count_info(entry, self._settings.revision, 0)
-        entry.stock, entry.known, entry.seen, entry.followed, entry.backoff = stock, stock.known, stock.known, True, NEVER_FAILED
+        entry.stock, entry.known, entry.seen, entry.followed = stock, stock.known, stock.known, True
         status = entry.status
         status.digest, status.format, status.own = stock.known.digest, stock.known.format, True
         status.bytes = status.total_bytes = stock.fetched.bytes
