@@ -314,7 +314,14 @@ def test_workers_and_loaders_that_are_replaced_know_and_load_as_before(tmp_path:
         os.kill(killed, signal.SIGKILL)
         eventually(lambda: len({killed, *server.worker_pids()}) == 3, seconds=60)
         asked_of_both(server, "one")
-        assert server.terminate() == 0
+
+        (orders / "slowly").write_text("0.7")
+        with ThreadPoolExecutor(1) as client:  # a drain waits for a model that is on its way
+            waiting = client.submit(server.predict, "two", [told(4)])
+            eventually(lambda: server.metric("dragoman_requests_in_flight") == 1)
+            assert server.terminate() == 0
+            assert waiting.result().json() == {"predictions": [8.0]}
+        (orders / "slowly").unlink()
 
 
 def asked_of_both(server: Server, name: str) -> None:

@@ -57,6 +57,8 @@ class Examination:
                 with os.fdopen(write, "wb") as out:
                     out.write(msgspec.json.encode(examine_safely(work)))
                 code = 0
+            except BrokenPipeError:  # its parent is gone: another one asks again
+                code = 1
             except BaseException:
                 logger.exception("examining the model failed")
             finally:
