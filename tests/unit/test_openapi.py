@@ -17,6 +17,7 @@ from dragoman.call import Prediction
 from dragoman.check import Checker
 from dragoman.dialect_options import Dialects
 from dragoman.dialects import DIALECTS
+from dragoman.dialects import OPTIONS as SWITCHES
 from dragoman.dialects.dialect import Predict, Request
 from dragoman.errors import BadRequest
 from dragoman.openapi import field_schema, openapi_document, outputs_schema, row_schema
@@ -62,6 +63,10 @@ def accepts(predict: Predict, body: Any) -> bool:
 def test_the_document_is_openapi_3_1() -> None:
     assert DOCUMENT["openapi"].startswith("3.1")
     OPENAPI_31_VALIDATOR.validate(DOCUMENT)
+
+
+def test_what_switches_a_dialect_on_is_known_without_importing_it() -> None:
+    assert {name: dialect.option for name, dialect in DIALECTS.items()} == dict(SWITCHES)
 
 
 @pytest.mark.parametrize("name", DIALECTS)

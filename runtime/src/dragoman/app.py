@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from dragoman.asgi import App, Receive, Scope, Send
-from dragoman.dialects import DIALECTS
+from dragoman.dialects import DIALECTS, OPTIONS
 from dragoman.dialects.dialect import Predict, Reply, Request, Surface
 from dragoman.errors import CallError, InvalidSpec, MethodNotAllowed
 from dragoman.exchange import AnswerExchange, KeptExchange, PredictExchange, Worker, request_of, unexpected
@@ -34,8 +34,8 @@ PRECEDENCE = ("porter", "mlup", "certifai", "seldon", "datarobot", "v1", "v2", "
 def surfaces(models: Registry) -> dict[str, Surface]:
     """What each enabled dialect shows, by its name, in order of precedence."""
     found: dict[str, Surface] = {}
-    for name in sorted(DIALECTS, key=PRECEDENCE.index):
-        option = DIALECTS[name].option
+    for name in sorted(OPTIONS, key=PRECEDENCE.index):
+        option = OPTIONS[name]
         enabled = [(m, options) for m in models.values() if (options := m.dialects.get(option)) is not None]
         if enabled:
             found[name] = DIALECTS[name].surface(enabled)

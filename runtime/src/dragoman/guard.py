@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from dragoman.asgi import App, Receive, Scope, Send
 from dragoman.auth import Tokens, admin_tokens_of, tokens_of
-from dragoman.dialects import DIALECTS
+from dragoman.dialects import DIALECTS, OPTIONS
 from dragoman.dialects.dialect import Answer, Kept, Predict, Reply, Request, Surface, bearer, error_reply
 from dragoman.errors import CallError, Forbidden, Unauthorized, UnknownToken
 from dragoman.exchange import Worker, request_of, send_reply
@@ -26,9 +26,7 @@ class Guards:
         self._worker = worker
         self._users = {name: tokens for name, model in models.items() if (tokens := tokens_of(model.manifest)) is not None}
         self._admins = {name: tokens for name, model in models.items() if (tokens := admin_tokens_of(model.manifest)) is not None}
-        self._speaking = {
-            option: {n for n, m in models.items() if option in m.dialects} for option in {d.option for d in DIALECTS.values()}
-        }
+        self._speaking = {option: {n for n, m in models.items() if option in m.dialects} for option in set(OPTIONS.values())}
 
     def predict(self, app: App, dialect: str, surface: Surface, predict: Predict | Kept) -> App:
         """A predict path, past the check of its model's tokens."""
@@ -57,7 +55,7 @@ class Guards:
 
     def of_dialect(self, name: str, credentials: Credentials) -> Check | None:
         """For paths of no one model: a token of any model that speaks the dialect."""
-        return self._one_of(self._speaking[DIALECTS[name].option], credentials)
+        return self._one_of(self._speaking[OPTIONS[name]], credentials)
 
     def of_admin(self, name: str, credentials: Credentials) -> Check:
         """One of the model's admin tokens; where it has none, nobody may."""
@@ -71,7 +69,7 @@ class Guards:
 
     def all_need_a_token(self, dialect: str) -> bool:
         """Whether no model that speaks the dialect is open."""
-        return self._speaking[DIALECTS[dialect].option] <= self._users.keys()
+        return self._speaking[OPTIONS[dialect]] <= self._users.keys()
 
     @property
     def configured(self) -> bool:

@@ -78,8 +78,13 @@ def run(boot: Boot, channel: socket.socket, sockets: Sockets, heartbeats: Heartb
 def _import_ahead(boot: Boot) -> None:
     """What workers need, while the model is still being fetched: shared by all of them. Importing grpc starts nothing, so it may fork."""
     import dragoman.worker
+    from dragoman.dialects import DIALECTS, OPTIONS
 
-    if any({"v2", "seldon"} & set(m.spec.serving.dialects.enabled()) for m in boot.manifests):
+    enabled = {option for m in boot.manifests for option in m.spec.serving.dialects.enabled()}
+    for name, option in OPTIONS.items():
+        if option in enabled:
+            DIALECTS[name]
+    if {"v2", "seldon"} & enabled:
         import dragoman.grpc_server  # noqa: F401
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from dragoman import cgroup, formats
-from dragoman.dialects import DIALECTS
+from dragoman.dialects import DIALECTS, OPTIONS
 from dragoman.examined import Examined
 from dragoman.formats import LoadedModel, ModelFiles
 from dragoman.manifest import ModelDeployment, TokenSource
@@ -85,9 +85,9 @@ def examine(load: Load, manifest: ModelDeployment, loaded: LoadedModel) -> Exami
     )
     model = _view(manifest, load, examined)
     enabled = model.dialects
-    for dialect in DIALECTS.values():
-        if dialect.option in enabled:
-            dialect.surface([(model, enabled[dialect.option])])
+    for name, option in OPTIONS.items():
+        if option in enabled:
+            DIALECTS[name].surface([(model, enabled[option])])
     return examined
 
 
