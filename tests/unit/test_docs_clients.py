@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
+import msgspec
 import pytest
 
 from dragoman.dialect_options import Dialects
@@ -28,6 +31,23 @@ def test_a_dialects_page_says_what_is_spoken_its_options_where_it_differs_and_wh
     assert any(heading.startswith("Coming from ") for heading in headings)
     options = Dialects.__annotations__[name].split(" |")[0]
     assert "Options" in headings or (options in ("V1", "V2") and "No options." in text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_dialects_page_names_every_option(name: str) -> None:
+    text = (ROOT / f"docs/dialects/{name}.md").read_text(encoding="utf-8")
+    (of_dialect,) = (field for field in msgspec.structs.fields(Dialects) if field.name == name)
+    assert [option for option in options_in(of_dialect.type) if not re.search(rf"\b{option}\b", text)] == []
+
+
+def options_in(type_: Any) -> Iterator[str]:
+    """The names of a struct's fields, and of those of the structs in it, as a manifest has them."""
+    if isinstance(type_, type) and issubclass(type_, msgspec.Struct):
+        for field in msgspec.structs.fields(type_):
+            yield field.encode_name
+            yield from options_in(field.type)
+    for inner in get_args(type_):
+        yield from options_in(inner)
 
 
 @pytest.mark.parametrize("name", NAMES)
