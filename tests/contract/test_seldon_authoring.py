@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
@@ -104,6 +105,37 @@ def test_one_line_serves_a_pipeline_over_rest_and_grpc(home: Path) -> None:
             classified = classify(channel, request_with(values(4.8, 3.0, 1.4, 0.1)))
     assert [element["classId"] for element in reply.json()["predictions"]] == ["0", "1", "2"]
     assert classified.meta.modelName == "test_model"
+
+
+def test_a_one_line_server_without_its_folder_ends_with_the_reasons_code(tmp_path: Path) -> None:
+    port, grpc_port, management = free_ports()
+    source = f"""
+    from dragoman.seldon import Microservices
+
+    app = Microservices().create_recommendation_microservice("nowhere")
+    app.run(port={port}, grpc_port={grpc_port}, management_port={management})
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(source)], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, "Traceback" in done.stderr) == (11, False)
+    assert f"{tmp_path}/nowhere: no such file or folder" in done.stderr
+
+
+def test_a_one_line_server_whose_port_is_taken_says_which_parameter_chooses_another(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        source = f"""
+        from dragoman.seldon import Microservices
+
+        app = Microservices().create_recommendation_microservice("recommender_folder")
+        app.run(port=0, grpc_port=0, management_port={port})
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(source)], cwd=home, capture_output=True, text=True, timeout=60, check=False
+        )
+    assert (done.returncode, "Traceback" in done.stderr) == (22, False)
+    assert f"127.0.0.1:{port} is in use: choose another with management_port=" in done.stderr
 
 
 def test_a_recommenders_folder_is_served_as_it_is(home: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,12 +12,15 @@ from pathlib import Path
 import msgspec
 
 from dragoman.dialect_options import Candidates, Dialects, Seldon
-from dragoman.errors import InvalidSpec
+from dragoman.errors import AddressInUse, InvalidSpec
 from dragoman.manifest import ModelDeployment, Serving, from_uri
 from dragoman.settings import Settings
 from dragoman.startup import name_of
 
 TIMEOUT_SECONDS = 0.5
+_FLAG = re.compile(r"--([a-z-]+)")  # as messages name a setting; here it is a parameter
+
+logger = logging.getLogger("dragoman")
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,10 @@ class Microservice:
     def run(
         self, host: str = "127.0.0.1", port: int = 5000, debug: bool = False, *, grpc_port: int = 9000, management_port: int = 9090
     ) -> int:
-        """Serves until told to stop; the exit code. It must be called in the main thread. `debug`: more is logged.
+        """Serves until told to stop, and gives 0. It must be called in the main thread. `debug`: more is logged.
 
-        Raises `AddressInUse` where a port is taken.
+        Raises `SystemExit` with the reason's exit code where the model cannot be served, or a port is taken: a script whose last line
+        this is then ends as `dragoman serve` does.
         """
         from dragoman import logs
         from dragoman.supervisor import serve
@@ -46,7 +52,14 @@ class Microservice:
             log_level=level,
             fork=sys.platform != "darwin",
         )
-        return serve([self.manifest], settings)
+        try:
+            code = serve([self.manifest], settings)
+        except AddressInUse as error:
+            logger.error(_FLAG.sub(lambda flag: f"{flag[1].replace('-', '_')}=", error.message), extra={"reason": error.reason})  # noqa: TRY400
+            code = error.exit_code
+        if code:
+            raise SystemExit(code)
+        return code
 
 
 def create_prediction_microservice(pipeline_folder: str | Path, model_name: str) -> Microservice:
