@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -111,6 +112,8 @@ def test_every_worker_follows_and_all_that_is_told_is_true(server: Server) -> No
     assert index(server, "iris")["state"] == "READY"
     assert (status(server, "iris")["state"], status(server, "iris")["digest"]) == ("Loaded", before["digest"])
     assert server.metric("dragoman_model_info", model="iris") == 1
+    told = [line["message"] for line in map(json.loads, server.log.read_text().splitlines()) if line.get("model") == "iris"]
+    assert told[-2:] == ["unloaded", "loaded"]
 
 
 def test_the_same_over_grpc(server: Server) -> None:

@@ -262,6 +262,8 @@ class Repository:
         self._adopt(entry, stock)
         entry.status.step("Loaded")
         self._show(entry)
+        if stock.found is None:  # the same bytes as before: nothing was tried, and `_adopt` told of nothing
+            _log_loaded(entry)
 
     async def _unload(self, entry: Entry) -> None:
         """Calls that have begun end as they would have; the next are refused."""
@@ -342,7 +344,7 @@ class Repository:
         if stock.found is not None:
             found, examined = stock.found, stock.found.examined
             status.loaded(seconds=found.seconds, versions=examined.versions, warnings=examined.warnings, examples=found.examples)
-            logger.info("loaded", extra={"model": status.name, "format": status.format, "digest": status.digest})
+            _log_loaded(entry)
         _count_info(entry, self._settings.revision, 1)
 
     def _free(self, entry: Entry) -> None:
@@ -368,6 +370,10 @@ class Repository:
         for index in list(workers):
             if index in self._workers:
                 self._workers[index].send(msgspec.structs.replace(said, ticket=next(self._tickets)))
+
+
+def _log_loaded(entry: Entry) -> None:
+    logger.info("loaded", extra={"model": entry.status.name, "format": entry.status.format, "digest": entry.status.digest})
 
 
 def _count_info(entry: Entry, revision: str, value: int) -> None:
