@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 import subprocess
@@ -358,14 +359,16 @@ def test_the_walk_of_the_docs_page_works(tmp_path: Path) -> None:
 
 def test_what_serve_prints_can_be_pasted_where_a_token_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "our tokens").write_text(f"# of clients\n\n{OURS}\n")
-    target = manifest(tmp_path, "iris", IRIS, serving={"auth": {"tokens": {"file": "our tokens"}}})
-    with serving(tmp_path, target, log_format="text") as server:
+    dialects = {"v1": {}, "seldon": {}, "datarobot": {"datarobotKeyEnv": "THEIR_KEY"}}
+    target = manifest(tmp_path, "iris", IRIS, serving={"auth": {"tokens": {"file": "our tokens"}}, "dialects": dialects})
+    key = {"THEIR_KEY": "theirs"}
+    with serving(tmp_path, target, env=key, log_format="text") as server:
         printed = eventually(lambda: re.findall("^curl .*", server.log.read_text(), re.MULTILINE))
         for command in printed:
-            telling = command.replace("curl -s", "curl -s -o answer -w '%{http_code}'")
-            done = subprocess.run(telling, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=30, check=True)
-            assert done.stdout == "200", (tmp_path / "answer").read_text()
-        assert len(printed) == 2
+            telling = command.replace("curl ", "curl -o answer -w '%{http_code}' ", 1)
+            ran = subprocess.run(telling, shell=True, cwd=tmp_path, env=os.environ | key, stdout=subprocess.PIPE, timeout=30, check=True)
+            assert ran.stdout == b"200", (tmp_path / "answer").read_text()
+        assert len(printed) == 3
         assert OURS not in server.log.read_text()
 
 

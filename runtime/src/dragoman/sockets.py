@@ -37,7 +37,7 @@ def bind(host: str, port: int, flag: str, *, reuse_port: bool = False) -> socket
     except (OSError, OverflowError) as error:
         sock.close()
         number = getattr(error, "errno", 0) or 0
-        why = _WHY.get(number, f"cannot be used: {error}")
+        why = _WHY.get(number, f"cannot be used: {getattr(error, 'strerror', None) or error}")
         mend = "--host" if number == errno.EADDRNOTAVAIL or isinstance(error, socket.gaierror) else flag
         raise AddressInUse(f"{host}:{port} {why}: choose another with {mend}") from None
     return sock

@@ -58,7 +58,8 @@ class DataRobot:
         assert isinstance(options, Options)
         url = f"{base_url}{ROOT}/{options.deployment_id or model.name}/predictions"
         rows = json.encode(example_rows(model.signature)).decode()
-        return f"curl -s {shlex.quote(url)} -H 'content-type: application/json' -d {shlex.quote(rows)}"
+        key = f' -H "datarobot-key: ${options.datarobot_key_env}"' if options.datarobot_key_env else ""
+        return f"curl -s {shlex.quote(url)} -H 'content-type: application/json' -d {shlex.quote(rows)}{key}"
 
 
 def not_found(request: Request) -> CallError:
