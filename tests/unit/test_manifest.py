@@ -84,6 +84,7 @@ def test_defaults_live_in_the_structs() -> None:
         ("spec.serving.dialects", {}, "spec.serving.dialects: at least one must be on"),
         ("metadata.name", "Iris", "metadata.name: must be a DNS label"),
         ("metadata.name", "a" * 51, "metadata.name: must be a DNS label of at most 50 characters"),
+        ("kind", None, "kind: is missing: write kind: ModelDeployment"),
         ("kind", "Deployment", "kind: must be ModelDeployment, got 'Deployment'"),
         ("apiVersion", "v1", "apiVersion: must be dragoman.dev/v1alpha1, got 'v1'"),
         ("spec.scale.replicas", -1, "spec.scale.replicas: must be 0 or more"),

@@ -196,10 +196,11 @@ def parse(document: Any) -> ModelDeployment:
     """A manifest from a decoded document. Raises `InvalidSpec` with the path of what is wrong."""
     if not isinstance(document, Mapping):
         raise InvalidSpec(f"must be a {KIND}, an object with apiVersion, kind, metadata and spec")
-    if document.get("kind") != KIND:
-        raise InvalidSpec(f"kind: must be {KIND}, got {document.get('kind')!r}")
-    if document.get("apiVersion") != API_VERSION:
-        raise InvalidSpec(f"apiVersion: must be {API_VERSION}, got {document.get('apiVersion')!r}")
+    for field, wanted in (("kind", KIND), ("apiVersion", API_VERSION)):
+        if document.get(field) is None:
+            raise InvalidSpec(f"{field}: is missing: write {field}: {wanted}")
+        if document[field] != wanted:
+            raise InvalidSpec(f"{field}: must be {wanted}, got {document[field]!r}")
     try:
         manifest = msgspec.convert(document, ModelDeployment)
     except msgspec.ValidationError as error:
