@@ -10,7 +10,6 @@ from typing import Any, Literal
 import msgspec
 
 from dragoman.datarobot_options import Datarobot
-
 from dragoman.memcached import address_of
 from dragoman.mlup_options import Mlup
 
