@@ -214,6 +214,10 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         ("m.joblib.lz4", b"\x04\x22\x4d\x18", "LZ4"),
         ("notes.txt", b"changes\nfoo\nbar\n", "16 bytes of no known kind"),
         ("nothing", b"", "empty"),
+        ("model.joblib", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "a Git LFS pointer"),
+        ("model.onnx", b"\n<!DOCTYPE html>\n<html>", "an HTML page"),
+        ("model.pkl", b"<HTML><body>please log in", "an HTML page"),
+        ("model.ubj", b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "XML"),
     ],
 )
 def test_what_is_no_model_is_named_and_the_known_formats_too(tmp_path: Path, name: str, content: bytes, said: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from dragoman.errors import UnsupportedFormat
 from dragoman.formats import sidecar
-from dragoman.formats.foreign import foreign, modelless_python
+from dragoman.formats.foreign import foreign, modelless_python, stand_in
 from dragoman.formats.format import Candidate, Format, Found, ModelFiles
 
 _HOW = "say which it is in spec.model.format, or name the file in spec.model.uri"
@@ -28,6 +28,7 @@ def find(formats: Sequence[Format], files: ModelFiles, declared: str | None) -> 
         for candidate in candidates
         for format_ in chosen
         if (told := format_.recognises(candidate, declared=declared is not None)) is not None
+        if told.sure or stand_in(candidate.head) is None
     ]
     best = _best(_once_a_file(found))
     if len(best) == 1:
@@ -71,6 +72,9 @@ def _nothing(formats: Sequence[Format], files: ModelFiles, candidates: Sequence[
 
 
 def _described(formats: Sequence[Format], candidate: Candidate) -> str:
+    instead = stand_in(candidate.head)
+    if instead is not None:
+        return instead
     told = next((t for f in formats if (t := f.recognises(candidate)) is not None), None)
     if told is not None:
         return told.what

@@ -16,6 +16,12 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x04\x22\x4d\x18", "compressed with LZ4: save it again with zlib, gzip, bz2 or xz"),
     (0, b"\x28\xb5\x2f\xfd", "compressed with zstd: save it again with zlib, gzip, bz2 or xz"),
 )
+_STAND_INS: tuple[tuple[bytes, str], ...] = (  # what is found in a model's place, under its name; in lower case
+    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer and not the file: run `git lfs pull`, and take what is there then"),
+    (b"<!doctype html", "an HTML page: the URI is that of a page, or of a login, and not of the file"),
+    (b"<html", "an HTML page: the URI is that of a page, or of a login, and not of the file"),
+    (b"<?xml", "XML, such as PMML, or an error of a store's that was saved as the file"),
+)
 _SUFFIXES = {
     ".pmml": "PMML",
     ".pt": "a PyTorch file: export it to ONNX",
@@ -38,6 +44,12 @@ def foreign(name: str, head: bytes) -> str | None:
         if head[offset : offset + len(magic)] == magic:
             return what
     return _SUFFIXES.get(PurePosixPath(name).suffix.lower())
+
+
+def stand_in(head: bytes) -> str | None:
+    """What a file is that only bears a model's name; None where it is nothing that is known to happen."""
+    start = head[:256].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((what for mark, what in _STAND_INS if start.startswith(mark)), None)
 
 
 def modelless_python(path: Path) -> str:
