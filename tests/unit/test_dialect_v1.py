@@ -199,7 +199,7 @@ def test_models_are_listed_and_say_whether_they_are_ready() -> None:
     [
         ("/v1/models/wine:predict", "model 'wine' is not served here; it serves iris"),
         ("/v1/models/iris:fit", "model 'iris' has :predict and :explain, not ':fit'"),
-        ("/v1/other", "/v1/other: v1 has /v1/models"),
+        ("/v1/other", "nothing is served at /v1/other; v1 has /v1/models"),
     ],
 )
 def test_a_path_that_is_not_there_says_what_is(path: str, message: str) -> None:

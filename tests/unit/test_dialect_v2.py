@@ -353,8 +353,8 @@ def test_loading_and_unloading_are_orders_of_an_administrator(verb: str) -> None
         ("/v2/repository/models/wine/load", "model 'wine' is not served here"),
         ("/v2/models/iris/versions/7/infer", "model 'iris' has version '0123456789ab', not '7'"),
         ("/v2/models/iris/versions/7", "model 'iris' has version '0123456789ab', not '7'"),
-        ("/v2/models/iris/generate", "/v2/models/iris/generate: v2 has /v2, "),
-        ("/v2/", "/v2/: v2 has /v2, "),
+        ("/v2/models/iris/generate", "nothing is served at /v2/models/iris/generate; v2 has /v2, "),
+        ("/v2/", "nothing is served at /v2/; v2 has /v2, "),
     ],
 )
 def test_a_path_that_is_not_there_says_what_is(path: str, message: str) -> None:

@@ -262,7 +262,10 @@ class Supervisor:
             return
         name = self._loader.loading
         how = described(status)
-        logger.error("the loader ended: %s", how, extra={"model": name or ""})
+        if name is None:
+            logger.error("the loader ended and is replaced: %s", how)
+        else:
+            logger.error("the loader ended: %s", how, extra={"model": name})
         if name is not None and self._models[name].state != "Loaded":
             self._loads.pop(name, None)
             error: ServeError = ModelLoadFailed(f"loading {name!r} ended its process: {how}")

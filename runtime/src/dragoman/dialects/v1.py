@@ -55,7 +55,9 @@ def _not_found(names: Sequence[str]) -> Callable[[Request], CallError]:
     def why(request: Request) -> CallError:
         name, _, verb = request.path.removeprefix("/v1/models/").partition(":")
         if not request.path.startswith("/v1/models/") or "/" in name:
-            return NotFound(f"{request.path}: v1 has /v1/models, /v1/models/{{model}}, /v1/models/{{model}}:predict and :explain")
+            return NotFound(
+                f"nothing is served at {request.path}; v1 has /v1/models, /v1/models/{{model}}, /v1/models/{{model}}:predict and :explain"
+            )
         if name not in names:
             return NotFound(f"model {name!r} is not served here; it serves {', '.join(names)}")
         return NotFound(f"model {name!r} has :predict and :explain, not {':' + verb!r}")

@@ -101,8 +101,8 @@ def _not_found(models: Mapping[str, Model]) -> Callable[[Request], CallError]:
         except NotFound as error:
             return error
         return NotFound(
-            f"{request.path}: v2 has /v2, /v2/health/live, /v2/health/ready, /v2/models/{{model}}[/versions/{{version}}][/infer|/ready] "
-            "and /v2/repository/index"
+            f"nothing is served at {request.path}; v2 has /v2, /v2/health/live, /v2/health/ready, "
+            "/v2/models/{model}[/versions/{version}][/infer|/ready] and /v2/repository/index"
         )
 
     return why
