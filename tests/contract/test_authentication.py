@@ -85,7 +85,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     for name, token in (("ours", OURS), ("others", OTHERS), ("admins", ADMINS)):
         (folder / f"{name}.tokens").write_text(f"# of {name}\n{token}\n")
     tokens = {"tokens": {"file": "ours.tokens"}, "adminTokens": {"file": "admins.tokens"}}
-    manifest(folder, "iris", IRIS, serving={"dialects": {name: {} for name in OPTIONS}, "auth": tokens})
+    manifest(folder, "iris", IRIS, serving={"dialects": {name: {} for name in OPTIONS} | {"porter": {"exposeDocs": True}}, "auth": tokens})
     manifest(folder, "other", IRIS, serving={"auth": {"tokens": {"file": "others.tokens"}}})
     manifest(folder, "open", IRIS)
     with serving(folder, folder) as started:
@@ -137,10 +137,15 @@ def test_docs_ask_for_a_token_of_any_model(server: Server, path: str) -> None:
         assert asked(server, "GET", path, token).status_code in (200, 307, 404)
 
 
-def test_a_browser_shows_the_docs_with_the_token_as_password(server: Server) -> None:
-    assert httpx.get(f"{server.rest}/docs", auth=("anybody", OURS)).status_code == 200
-    refused = httpx.get(f"{server.rest}/docs", auth=("anybody", WRONG))
+@pytest.mark.parametrize("path", ["/docs", "/docs/", "/_docs.json", "/assets/swagger-ui/swagger-ui.css"], ids=lambda path: path)
+def test_a_browser_shows_the_docs_and_porters_with_the_token_as_password(server: Server, path: str) -> None:
+    assert httpx.get(server.rest + path, auth=("anybody", OURS)).status_code == 200
+    refused = httpx.get(server.rest + path, auth=("anybody", WRONG))
     assert (refused.status_code, "Basic" in refused.headers["www-authenticate"]) == (401, True)
+
+
+def test_a_password_opens_pages_and_no_predictions(server: Server) -> None:
+    assert httpx.get(f"{server.rest}/v1/models/iris", auth=("anybody", OURS)).status_code == 401
 
 
 def test_openapi_says_what_needs_a_token(server: Server) -> None:

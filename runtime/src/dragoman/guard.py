@@ -37,17 +37,19 @@ class Guards:
     def answer(self, app: App, dialect: str, surface: Surface, answer: Answer) -> App:
         """A path that the dialect answers by itself, past the check that it names."""
         model = answer.model.name if answer.model is not None else ""
+        shape: Shape = DIALECTS[dialect].error
+        credentials, error = (bearer_or_basic, _offering_basic(shape)) if answer.browsed else (surface.credentials, shape)
         check: Check | None = None
         if answer.admin:
-            check = self.of_admin(model, surface.credentials)
+            check = self.of_admin(model, credentials)
         elif answer.guarded:
-            check = self.of_model(model, surface.credentials) if model else self.of_dialect(dialect, surface.credentials)
-        return app if check is None else Guarded(app, check, DIALECTS[dialect].error, self._worker, ("", dialect))
+            check = self.of_model(model, credentials) if model else self.of_dialect(dialect, credentials)
+        return app if check is None else Guarded(app, check, error, self._worker, ("", dialect))
 
     def docs(self, app: App) -> App:
         """What is the runtime's own. Browsers ask for the token as a password, and send it as Basic."""
         check = self._one_of(self._users, bearer_or_basic)
-        return app if check is None else Guarded(app, check, _docs_error, self._worker, ("", ""))
+        return app if check is None else Guarded(app, check, _offering_basic(lambda error, _: error_reply(error)), self._worker, ("", ""))
 
     def of_model(self, name: str, credentials: Credentials) -> Check | None:
         """One of the model's own tokens."""
@@ -145,7 +147,12 @@ def bearer_or_basic(request: Request) -> str:
         raise Unauthorized("the credentials are not those of Basic: base64 of user:token") from None
 
 
-def _docs_error(error: CallError, request: Request) -> Reply:
-    if isinstance(error, Unauthorized):  # a browser asks for a password only where Basic is offered
-        error.headers = (("www-authenticate", 'Bearer, Basic realm="Dragoman"'),)
-    return error_reply(error)
+def _offering_basic(shape: Shape) -> Shape:
+    """A browser asks for a password only where Basic is offered."""
+
+    def refusal(error: CallError, request: Request) -> Reply:
+        if isinstance(error, Unauthorized):
+            error.headers = (("www-authenticate", 'Bearer, Basic realm="Dragoman"'),)
+        return shape(error, request)
+
+    return refusal

@@ -144,6 +144,7 @@ class Answer:
     model: Model | None = None  # whose tokens open it; None: those of any model that speaks the dialect
     admin: bool = False  # it needs a token of the model's `serving.auth.adminTokens`; without these it is `Forbidden`
     order: Literal["load", "unload"] | None = None  # what is done with the model, in every worker, before `reply` is asked
+    browsed: bool = False  # a page for people: a browser asks them for the token as a password, and sends it as Basic
     describes: bool = False  # it tells what the model takes: one that nobody has loaded yet is brought for it
 
 

@@ -27,14 +27,14 @@ _FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "favico
 def answers(app: Callable[[], App]) -> Iterator[Answer]:
     """The root: to the docs where they are exposed, else a hint. And the docs, where they are."""
     shown = app()
-    yield Answer("/", lambda request: _root(app()))
+    yield Answer("/", lambda request: _root(app()), browsed=True)
     if not shown.expose_docs:
         return
     page = Reply(200, _page(shown).encode(), HTML)
-    yield Answer(shown.docs_url, lambda request: page)
-    yield Answer(shown.docs_json_url, lambda request: Reply(200, json.encode(openapi(app()))))
+    yield Answer(shown.docs_url, lambda request: page, browsed=True)
+    yield Answer(shown.docs_json_url, lambda request: Reply(200, json.encode(openapi(app()))), browsed=True)
     for name in _FILES:
-        yield Answer(f"{shown.docs_prefix}{_ASSETS}/{name}", _asset)
+        yield Answer(f"{shown.docs_prefix}{_ASSETS}/{name}", _asset, browsed=True)
 
 
 def openapi(app: App) -> Definition:
