@@ -122,6 +122,9 @@ class Cluster:
             server = json.loads(self.kubeconfig.read_text(encoding="utf-8"))["clusters"][0]["cluster"]["server"]
             address, _, port = server.removeprefix("https://").rpartition(":")
             process.await_ready(started, lambda: is_ready(self.place, address, int(port)), self.place)
+            for each in list(process.recorded(self.place)):  # controllers give up if they are just starting while it is away
+                if not each.alive:
+                    process.restart(self.place, each.name)
 
     @contextmanager
     def paused(self, component: str) -> Iterator[None]:
