@@ -10,15 +10,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from dragoman.call import EXPLAIN, Call, Prediction
 from dragoman.errors import CallError, DeadlineExceeded, ModelFailed
 from dragoman.heartbeat import Slot
 from dragoman.predictors import Predictor, checked_outputs, names_of_columns
-from dragoman.table import concat
+from dragoman.table import Table, concat
 
 INLINE_SECONDS = 0.005  # a predict expected to take longer goes to the thread, so that the loop keeps turning
 _SMOOTHING = 0.2  # weight of the newest measurement in the moving average
@@ -146,18 +147,20 @@ class Batcher:
             self._learn(calls[0], sum(call.table.rows for call in calls), time.monotonic() - started)
 
     def _predict(self, calls: Sequence[Call]) -> list[Prediction]:
-        table = concat([call.table for call in calls])
-        outputs = union(call.outputs for call in calls)
-        given = self._predictor.predict(table, outputs, calls[0].arguments)
-        whole = Prediction(checked_outputs(given, outputs, table.rows), table.rows, names_of_columns(given))
+        first = calls[0]
         if len(calls) == 1:
-            return [whole]
+            return [self._answer(first.table, first.outputs, first.arguments)]
+        whole = self._answer(concat([call.table for call in calls]), union(call.outputs for call in calls), first.arguments)
         dealt, start = [], 0
         for call in calls:
             stop = start + call.table.rows
             dealt.append(whole.slice(start, stop, call.outputs))
             start = stop
         return dealt
+
+    def _answer(self, table: Table, outputs: Sequence[str], arguments: Mapping[str, Any]) -> Prediction:
+        given = self._predictor.predict(table, outputs, arguments)
+        return Prediction(checked_outputs(given, outputs, table.rows), table.rows, names_of_columns(given))
 
     def _predict_alone(self, call: Call) -> Prediction | Exception:
         try:
