@@ -42,6 +42,7 @@ from dragoman_operator.objects import Object
 KWOK = Path(__file__).parent / "kwok"
 TICKS = os.sysconf("SC_CLK_TCK")
 NAMESPACE = "bench"
+PATIENT = "--node-monitor-grace-period=1h"  # kwok's node sends no heartbeats
 UNBOUNDED = ("--kube-api-qps=1000", "--kube-api-burst=1000")  # else Kubernetes' own controllers send 20 requests a second
 
 
@@ -79,7 +80,7 @@ def start_node(cluster: Cluster, pods: int) -> None:
     """A scheduler, and a node that has room for all."""
     controllers = process.find(cluster.place, "kube-controller-manager")
     process.stop(cluster.place, controllers.name)
-    process.start(cluster.place, controllers.name, [*controllers.command, *UNBOUNDED], controllers.env)
+    process.start(cluster.place, controllers.name, [*controllers.command, *UNBOUNDED, PATIENT], controllers.env)
     scheduler: list[str | Path] = [built("kube-scheduler"), f"--kubeconfig={cluster.kubeconfig}", "--leader-elect=false", "--secure-port=0"]
     process.start(cluster.place, "kube-scheduler", [*scheduler, *UNBOUNDED])
     room = {"cpu": str(4 * pods), "memory": f"{4 * pods}Gi", "ephemeral-storage": f"{100 * pods}Gi", "pods": str(2 * pods)}
