@@ -21,13 +21,14 @@ from tests.unit.models import IRIS, PENGUINS, ServedAs
 
 from dragoman.call import RECOMMEND, Call, Prediction
 from dragoman.class_results import Naming, Result, outputs_wanted, results_of
-from dragoman.dialect_options import Candidates, Seldon
+from dragoman.dialect_options import Seldon
 from dragoman.dialects import seldon, seldon_grpc
 from dragoman.dialects.dialect import Predict, Request, Rpc
 from dragoman.errors import BadRequest, InvalidData, InvalidSpec, ModelFailed
 from dragoman.form import form_fields, query_fields
 from dragoman.manifest import parse
 from dragoman.memcached import address_of, is_key
+from dragoman.memcached_options import Memcached
 from dragoman.proto import seldon as pb
 from dragoman.signature import Field, Output, Signature
 
@@ -275,7 +276,7 @@ def options_of(options: dict[str, Any]) -> Seldon:
 def test_options_are_read_as_yaml_and_json_have_them() -> None:
     options = options_of({"classMap": {0: "a", "1": "b"}, "memcached": {"servers": ["one:11211", "two"]}})
     assert options.names == {"0": "a", "1": "b"}
-    assert options.memcached == Candidates(servers=("one:11211", "two"), timeout_seconds=0.5)
+    assert options.memcached == Memcached(servers=("one:11211", "two"), timeout_seconds=0.5)
     assert msgspec.json.decode(msgspec.json.encode(options), type=Seldon).names == options.names
 
 
@@ -401,7 +402,7 @@ def _well_known() -> Path:
 
 def test_a_look_up_is_made_only_where_memcached_is_configured() -> None:
     assert predicts(RECOMMENDER)["GET", "/recommend"].look_up is None
-    found = predicts(RECOMMENDER, options=Seldon(memcached=Candidates(servers=("127.0.0.1:1",))))["GET", "/recommend"].look_up
+    found = predicts(RECOMMENDER, options=Seldon(memcached=Memcached(servers=("127.0.0.1:1",))))["GET", "/recommend"].look_up
     assert found is not None
     with pytest.raises(BadRequest, match="client"):
         asyncio.run(_awaited(found(Request("GET", "/recommend", {}, b""))))

@@ -5,10 +5,8 @@ Predict paths are dispatched from a table before Starlette's router; everything 
 
 from __future__ import annotations
 
-import importlib.util
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -18,6 +16,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from dragoman import swagger_ui
 from dragoman.asgi import App, Receive, Scope, Send
 from dragoman.dialects import DIALECTS, OPTIONS
 from dragoman.dialects.dialect import Predict, Reply, Request, Surface
@@ -140,19 +139,12 @@ def _own_routes(shown: Mapping[str, Surface], models: Registry, guards: Guards) 
     document = openapi_document(list(models.values()), list(shown.values()), guarded=guards.of_all() is not None)
     pages: dict[str, App] = {
         "/openapi.json": Response(document, media_type="application/json"),
-        "/docs": HTMLResponse(_DOCS_PAGE),
+        "/docs": HTMLResponse(swagger_ui.page("Dragoman", "docs/assets", "openapi.json", try_it_out=True)),
         "/": RedirectResponse("/docs"),
     }
     for path, page in pages.items():
         yield Route(path, endpoint=_Endpoint(guards.docs(page)), methods=["GET"])
-    yield Mount("/docs/assets", guards.docs(StaticFiles(directory=_assets())))
-
-
-def _assets() -> Path:
-    """Swagger UI, as its package from the registry holds it."""
-    spec = importlib.util.find_spec("swagger_ui")
-    assert spec is not None
-    return Path(next(iter(spec.submodule_search_locations or ()))) / "static"
+    yield Mount("/docs/assets", guards.docs(StaticFiles(directory=swagger_ui.folder())))
 
 
 def _refusal(shown: Mapping[str, Surface], worker: Worker, guards: Guards) -> Any:
@@ -215,23 +207,3 @@ def _plain(error: CallError) -> Reply:
     import orjson
 
     return Reply(error.status, orjson.dumps({"error": error.message}), headers=error.headers)
-
-
-_DOCS_PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Dragoman</title>
-<link rel="icon" href="docs/assets/favicon-32x32.png">
-<link rel="stylesheet" href="docs/assets/swagger-ui.css">
-</head>
-<body>
-<div id="docs"></div>
-<script src="docs/assets/swagger-ui-bundle.js"></script>
-<script>
-SwaggerUIBundle({ url: "openapi.json", dom_id: "#docs", deepLinking: true, tryItOutEnabled: true, validatorUrl: null });
-</script>
-</body>
-</html>
-"""

@@ -9,18 +9,12 @@ from typing import Any, Literal
 
 import msgspec
 
+from dragoman.part import Part
+
 _LABELS = (str, int, float, bool)
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True):
-    """What every struct of these options shares: camelCase names, and no unknown fields."""
-
-    def problems(self) -> Iterator[str]:
-        """What types alone do not say, each led by its path below this part."""
-        return iter(())
-
-
-class UncertainPrediction(_Part, frozen=True):
+class UncertainPrediction(Part, frozen=True):
     """The predicted value, or the probability of the positive class (of the predicted one of several), is outside these bounds."""
 
     lower: float | None = None
@@ -31,7 +25,7 @@ class UncertainPrediction(_Part, frozen=True):
         yield from _bound_problems(self.lower, self.upper)
 
 
-class OutlyingInput(_Part, frozen=True):
+class OutlyingInput(Part, frozen=True):
     """A numeric feature is outside these bounds."""
 
     feature: str
@@ -42,7 +36,7 @@ class OutlyingInput(_Part, frozen=True):
         yield from _bound_problems(self.lower, self.upper)
 
 
-class LowObservationRegion(_Part, frozen=True):
+class LowObservationRegion(Part, frozen=True):
     """A categorical feature is none of these values, which are those seen often enough."""
 
     feature: str
@@ -53,7 +47,7 @@ class LowObservationRegion(_Part, frozen=True):
             yield "values: must not be empty: every row would be outside of it"
 
 
-class HumilityTrigger(_Part, frozen=True):
+class HumilityTrigger(Part, frozen=True):
     """What makes a rule fire: one of these."""
 
     uncertain_prediction: UncertainPrediction | None = None
@@ -64,11 +58,11 @@ class HumilityTrigger(_Part, frozen=True):
         yield from _one_problems(self, "{uncertainPrediction: {lower: 0.2}}")
 
 
-class NoOperation(_Part, frozen=True):
+class NoOperation(Part, frozen=True):
     """The rule is only told of."""
 
 
-class OverridePrediction(_Part, frozen=True):
+class OverridePrediction(Part, frozen=True):
     """The row's `prediction` becomes this value."""
 
     value: Any
@@ -78,11 +72,11 @@ class OverridePrediction(_Part, frozen=True):
             yield "value: must be a number, a string or true or false"
 
 
-class ThrowError(_Part, frozen=True):
+class ThrowError(Part, frozen=True):
     """The whole request is answered with status 480."""
 
 
-class HumilityAction(_Part, frozen=True):
+class HumilityAction(Part, frozen=True):
     """What a rule does that fires: one of these."""
 
     no_operation: NoOperation | None = None
@@ -93,7 +87,7 @@ class HumilityAction(_Part, frozen=True):
         yield from _one_problems(self, "{noOperation: {}}")
 
 
-class HumilityRule(_Part, frozen=True):
+class HumilityRule(Part, frozen=True):
     id: str
     name: str
     trigger: HumilityTrigger
@@ -104,7 +98,7 @@ class HumilityRule(_Part, frozen=True):
         yield from (f"action{_joint(problem)}" for problem in self.action.problems())
 
 
-class ForecastWindow(_Part, frozen=True):
+class ForecastWindow(Part, frozen=True):
     """The time steps after the forecast point that are predicted, both ends included."""
 
     end: int
@@ -115,7 +109,7 @@ class ForecastWindow(_Part, frozen=True):
             yield f": start and end must be between 1 and 10000, and start not after end; got {self.start} and {self.end}"
 
 
-class TimeSeries(_Part, frozen=True):
+class TimeSeries(Part, frozen=True):
     """How a data set is read as series. Without `time_unit` the rows themselves are the steps, and none are made."""
 
     timestamp_column: str
@@ -138,7 +132,7 @@ class TimeSeries(_Part, frozen=True):
             yield f"historySteps: must be between 1 and 1000000, got {self.history_steps}"
 
 
-class Datarobot(_Part, frozen=True):
+class Datarobot(Part, frozen=True):
     """Options of DataRobot's Prediction API."""
 
     deployment_id: str | None = None  # in the path; None: the model's name
@@ -183,7 +177,7 @@ def _bound_problems(lower: float | None, upper: float | None) -> Iterator[str]:
         yield f"lower: must not be greater than upper, got {lower} and {upper}"
 
 
-def _one_problems(part: _Part, example: str) -> Iterator[str]:
+def _one_problems(part: Part, example: str) -> Iterator[str]:
     set_ = [(name, value) for name in part.__struct_fields__ if (value := getattr(part, name)) is not None]
     if len(set_) != 1:
         names = ", ".join(field.encode_name for field in msgspec.structs.fields(part))

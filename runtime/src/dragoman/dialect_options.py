@@ -10,27 +10,20 @@ from typing import Any, Literal
 import msgspec
 
 from dragoman.datarobot_options import Datarobot
-from dragoman.memcached import address_of
+from dragoman.memcached_options import Memcached
 from dragoman.mlup_options import Mlup
+from dragoman.part import Part
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True):
-    """What the options of every dialect share."""
-
-    def problems(self) -> Iterator[str]:
-        """What types alone do not say, each led by its path below these options: `windowSeconds: must be greater than 0, got 0`."""
-        return iter(())
-
-
-class V1(Options, frozen=True):
+class V1(Part, frozen=True):
     """Options of the Open Inference Protocol v1 dialect: none."""
 
 
-class V2(Options, frozen=True):
+class V2(Part, frozen=True):
     """Options of the Open Inference Protocol v2 dialect, REST and gRPC: none."""
 
 
-class Certifai(Options, frozen=True):
+class Certifai(Part, frozen=True):
     """Options of Certifai's predict API."""
 
     route: str | None = None  # the path that predicts, below the root: "bank_marketing/predict"; None: the model's name and "/predict"
@@ -46,32 +39,15 @@ class Certifai(Options, frozen=True):
             yield f"threshold: must be a finite number, got {self.threshold}"
 
 
-class Candidates(Options, frozen=True):
-    """Where Seldon's recommenders find the lists of items to choose from: under the client's keys, in memcached."""
-
-    servers: tuple[str, ...]  # host:port; every key is asked of every server
-    timeout_seconds: float = 0.5  # beyond it a request is answered with 503
-
-    def problems(self) -> Iterator[str]:
-        if not 1 <= len(self.servers) <= 16:
-            yield f"servers: must be 1 to 16 addresses, such as memcached:11211, got {len(self.servers)}"
-        for i, server in enumerate(self.servers):
-            try:
-                address_of(server)
-            except ValueError as error:
-                yield f"servers[{i}]: {error}"
-        if not 0 < self.timeout_seconds <= 60:
-            yield f"timeoutSeconds: must be greater than 0 and at most 60, got {self.timeout_seconds:g}"
-
-
-class Seldon(Options, frozen=True):
+class Seldon(Part, frozen=True):
     """Options of Seldon's microservice API, REST and gRPC."""
 
     shape: Literal["seldon", "seldon2"] = "seldon"  # of the replies of /predict
-    class_map: dict[str | int, str] = {}  # how a class is called, by its label, else by its index: {"0": "setosa"}
+    # how a class is called, by its label, else by its index: {"0": "setosa"}
+    class_map: dict[str | int, str] = msgspec.field(default_factory=dict)
     confidence: float | None = None  # said of every class; None: the model's own, else its score
     model_name: str | None = None  # as replies give it; None: metadata.name
-    memcached: Candidates | None = None  # None: recommenders choose from what they know
+    memcached: Memcached | None = None  # has the lists of items to choose from; None: recommenders choose from what they know
 
     @property
     def names(self) -> dict[str, str]:
@@ -87,19 +63,19 @@ class Seldon(Options, frozen=True):
             yield from (f"memcached.{problem}" for problem in self.memcached.problems())
 
 
-class PorterApp(Options, frozen=True):
+class PorterApp(Part, frozen=True):
     """What porter's health checks and docs say of the application."""
 
     name: str | None = None
     description: str | None = None
     version: str | None = None
-    meta: dict[str, Any] = {}
+    meta: dict[str, Any] = msgspec.field(default_factory=dict)
 
     def problems(self) -> Iterator[str]:
         yield from _no_json("meta", self.meta)
 
 
-class Porter(Options, frozen=True):
+class Porter(Part, frozen=True):
     """Options of the porter API. Those from `app` on are of the application: models of one server say the same, and None leaves them as the
     code of the services has them, else off."""
 
@@ -107,7 +83,7 @@ class Porter(Options, frozen=True):
     api_version: str = "v1"
     namespace: str = ""  # before the name in the path: "datascience"
     action: str = "prediction"  # the last part of the path
-    meta: dict[str, Any] = {}  # in every reply, as model_context.model_meta
+    meta: dict[str, Any] = msgspec.field(default_factory=dict)  # in every reply, as model_context.model_meta
     batch_prediction: bool = True  # requests hold a list of rows; False: one row
     feature_schema: dict[str, Any] | None = None  # of a row, without its id; JSON Schema. None: made of the model's inputs
     prediction_schema: dict[str, Any] | None = None  # of one prediction. None: a number
@@ -164,7 +140,7 @@ def _no_json(field: str, value: Any) -> Iterator[str]:
         yield f"{field}: must be JSON: {error}"
 
 
-class Dialects(Options, frozen=True):
+class Dialects(Part, frozen=True):
     """The prediction APIs that are spoken; one left out is off."""
 
     v1: V1 | None = None

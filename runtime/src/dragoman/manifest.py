@@ -17,6 +17,7 @@ import yaml
 from dragoman.complaints import explained, shown, yaml_problem
 from dragoman.dialect_options import V1, V2, Dialects
 from dragoman.errors import InvalidSpec
+from dragoman.part import Part
 from dragoman.signature import Field
 from dragoman.storage.uri import parse as parse_uri
 from dragoman.yaml_documents import documents
@@ -27,26 +28,22 @@ State = Literal["Pending", "Fetching", "Loading", "Loaded", "Unloaded", "Failed"
 FORMATS = ("sklearn", "xgboost", "lightgbm", "onnx", "cloudpickle", "python", "mlflow")
 
 
-class _Spec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True):
-    """What every struct of the manifest shares: camelCase names, and no unknown fields."""
-
-
-class SecretReference(_Spec, frozen=True):
+class SecretReference(Part, frozen=True):
     secret_name: str
 
 
-class Storage(_Spec, frozen=True):
+class Storage(Part, frozen=True):
     """Options of the object store, as obstore names them: `{"endpoint": "http://127.0.0.1:9000", "region": "eu-west-1"}`."""
 
-    options: dict[str, str] = {}
+    options: dict[str, str] = msgspec.field(default_factory=dict)
 
 
-class Outputs(_Spec, frozen=True):
+class Outputs(Part, frozen=True):
     target: str | None = None  # what is predicted: "species"
     classes: tuple[str | int | float | bool, ...] | None = None  # labels, in the order of predict_proba's columns
 
 
-class Model(_Spec, frozen=True):
+class Model(Part, frozen=True):
     """What is served."""
 
     uri: str
@@ -58,7 +55,7 @@ class Model(_Spec, frozen=True):
     outputs: Outputs = Outputs()
 
 
-class Batching(_Spec, frozen=True):
+class Batching(Part, frozen=True):
     """How requests share a predict. `rows_independent` says that a row's answer does not depend on the rows beside it;
     it is known for most formats, and the author's to say for python and cloudpickle models."""
 
@@ -66,28 +63,28 @@ class Batching(_Spec, frozen=True):
     rows_independent: bool | None = None
 
 
-class Limits(_Spec, frozen=True):
+class Limits(Part, frozen=True):
     timeout_seconds: float = 60
     max_request_bytes: int = 50 * 1024 * 1024
     max_concurrency: int = 512
     load_timeout_seconds: float = 1800
 
 
-class TokenSource(_Spec, frozen=True):
+class TokenSource(Part, frozen=True):
     """Where tokens are read from, one of the two: a Secret (on a cluster), or a file with one a line."""
 
     secret_name: str | None = None
     file: str | None = None  # relative to the manifest's file; a folder of such files, too
 
 
-class Auth(_Spec, frozen=True):
+class Auth(Part, frozen=True):
     """Who may ask: who presents one of `tokens`; without them, anybody. Who may load and unload: without `admin_tokens`, nobody."""
 
     tokens: TokenSource | None = None
     admin_tokens: TokenSource | None = None
 
 
-class Serving(_Spec, frozen=True):
+class Serving(Part, frozen=True):
     """How the model answers. Without `dialects`, v1 and v2 are on."""
 
     dialects: Dialects = Dialects(v1=V1(), v2=V2())
@@ -97,20 +94,20 @@ class Serving(_Spec, frozen=True):
     auth: Auth = Auth()
 
 
-class Scale(_Spec, frozen=True):
+class Scale(Part, frozen=True):
     replicas: int = 1
 
 
-class Rollout(_Spec, frozen=True):
+class Rollout(Part, frozen=True):
     max_surge: int | str | None = None
     max_unavailable: int | str | None = None
 
 
-class Cache(_Spec, frozen=True):
+class Cache(Part, frozen=True):
     size_limit: str | None = None
 
 
-class Pod(_Spec, frozen=True):
+class Pod(Part, frozen=True):
     """Where the model runs: Kubernetes' own shapes, passed on as they are."""
 
     resources: dict[str, Any] | None = None
@@ -126,7 +123,7 @@ class Pod(_Spec, frozen=True):
     cache: Cache | None = None
 
 
-class Spec(_Spec, frozen=True):
+class Spec(Part, frozen=True):
     model: Model
     serving: Serving = Serving()
     scale: Scale = Scale()

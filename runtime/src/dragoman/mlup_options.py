@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-import msgspec
-
-from dragoman.memcached import address_of
+from dragoman.memcached_options import Memcached
+from dragoman.part import Part
 
 NUMPY_DTYPES = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool_", "str_")
 MAX_KEEP_SECONDS = 30 * 24 * 3600  # beyond it memcached would take a time to live for a date
@@ -19,11 +18,7 @@ Dtype = Literal[
 ]  # fmt: skip
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel", forbid_unknown_fields=True):
-    """What every struct of these options shares: camelCase names, and no unknown fields."""
-
-
-class Column(_Part, frozen=True):
+class Column(Part, frozen=True):
     """One column of the rows."""
 
     name: str
@@ -32,25 +27,7 @@ class Column(_Part, frozen=True):
     default: Any = None  # its value where it is absent; None: none, unless it is not required
 
 
-class Results(_Part, frozen=True):
-    """A memcached that keeps the results of long predicts for every server that shares it."""
-
-    servers: tuple[str, ...]  # host:port; each has every result
-    timeout_seconds: float = 0.5
-
-    def problems(self) -> Iterator[str]:
-        if not 1 <= len(self.servers) <= 16:
-            yield f"servers: must be 1 to 16 addresses, such as memcached:11211, got {len(self.servers)}"
-        for i, server in enumerate(self.servers):
-            try:
-                address_of(server)
-            except ValueError as error:
-                yield f"servers[{i}]: {error}"
-        if not 0 < self.timeout_seconds <= 60:
-            yield f"timeoutSeconds: must be greater than 0 and at most 60, got {self.timeout_seconds:g}"
-
-
-class Mlup(_Part, frozen=True):
+class Mlup(Part, frozen=True):
     """Options of the mlup dialect."""
 
     # how requests are served
@@ -61,7 +38,7 @@ class Mlup(_Part, frozen=True):
     min_batch_len: int = 10  # rows
     batch_worker_timeout: float = 1.0  # seconds
     is_long_predict: bool = False
-    memcached: Results | None = None  # where the results of long predicts are kept; None: beside this server's workers
+    memcached: Memcached | None = None  # where the results of long predicts are kept; None: beside this server's workers
     throttling_max_requests: int | None = None  # in each worker
     throttling_max_request_len: int | None = None  # rows
     show_docs: bool = True

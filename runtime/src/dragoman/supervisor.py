@@ -109,7 +109,6 @@ class Supervisor:
         )
         self._loads: dict[str, Load] = {}
         self._loader: LoaderProcess
-        self._loader_generation = 0
         self._loader_ends = 0  # in a row, without a model loaded
         self._ended: asyncio.Future[int]
         self._tasks: set[asyncio.Task[None]] = set()
@@ -209,13 +208,13 @@ class Supervisor:
     # --- hearing the loader ---
 
     def _listen_to_loader(self) -> None:
-        generation = self._loader_generation
+        loader = self._loader
 
         def ended(status: int) -> None:
-            if generation == self._loader_generation:
+            if loader is self._loader:
                 self._on_loader_end(status)
 
-        self._loader.listen(self._on_loader_message, ended)
+        loader.listen(self._on_loader_message, ended)
 
     def _on_loader_message(self, message: FromLoader) -> None:
         if isinstance(message, Loading):
@@ -282,7 +281,6 @@ class Supervisor:
 
     def _replace_loader(self, *, killed: bool = False) -> None:
         """A fresh loader, which loads again what is to be shared with workers to come. Those that serve are not disturbed."""
-        self._loader_generation += 1
         self._crew.on_loader_replaced()
         if not killed:
             self._loader.kill()

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import msgspec
 
-from dragoman.dialect_options import Candidates, Dialects, Seldon
+from dragoman.dialect_options import Dialects, Seldon
 from dragoman.errors import AddressInUse, InvalidSpec
 from dragoman.manifest import ModelDeployment, Serving, from_uri
+from dragoman.memcached_options import Memcached
 from dragoman.settings import Settings
 from dragoman.startup import name_of
 
@@ -71,7 +72,7 @@ def create_recommendation_microservice(
     recommender_folder: str | Path, memcache_servers: Sequence[str] | None = None, *, memcache_timeout_seconds: float = TIMEOUT_SECONDS
 ) -> Microservice:
     """`/recommend`, from a folder with a saved recommender; `memcache_servers` (host:port) hold the lists that clients name."""
-    memcached = Candidates(servers=tuple(memcache_servers), timeout_seconds=memcache_timeout_seconds) if memcache_servers else None
+    memcached = Memcached(servers=tuple(memcache_servers), timeout_seconds=memcache_timeout_seconds) if memcache_servers else None
     return Microservice(_manifest(recommender_folder, Seldon(memcached=memcached)))
 
 

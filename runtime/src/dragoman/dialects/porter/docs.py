@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import html
-import importlib.util
-import json as standard
 import mimetypes
 from collections.abc import Callable, Iterator
-from functools import cache
-from pathlib import Path
 
-from dragoman import json
+from dragoman import json, swagger_ui
 from dragoman.dialects.dialect import Answer, Reply, Request
 from dragoman.dialects.porter.replies import HTML
 from dragoman.errors import NotFound
@@ -30,7 +25,8 @@ def answers(app: Callable[[], App]) -> Iterator[Answer]:
     yield Answer("/", lambda request: _root(app()), browsed=True)
     if not shown.expose_docs:
         return
-    page = Reply(200, _page(shown).encode(), HTML)
+    shown_as = swagger_ui.page(shown.name or "porter", shown.docs_prefix + _ASSETS, shown.docs_json_url, try_it_out=False)
+    page = Reply(200, shown_as, HTML)
     yield Answer(shown.docs_url, lambda request: page, browsed=True)
     yield Answer(shown.docs_json_url, lambda request: Reply(200, json.encode(openapi(app()))), browsed=True)
     for name in _FILES:
@@ -55,37 +51,7 @@ def _root(app: App) -> Reply:
 
 def _asset(request: Request) -> Reply:
     name = request.path.rpartition("/")[2]
-    path = _folder() / name
+    path = swagger_ui.folder() / name
     if name not in _FILES or not path.is_file():
         raise NotFound(f"there is no {request.path}")
     return Reply(200, path.read_bytes(), mimetypes.guess_type(name)[0] or "application/octet-stream", (("cache-control", "max-age=3600"),))
-
-
-@cache
-def _folder() -> Path:
-    """Swagger UI, as its package from the registry holds it."""
-    spec = importlib.util.find_spec("swagger_ui")
-    assert spec is not None
-    return Path(next(iter(spec.submodule_search_locations or ()))) / "static"
-
-
-def _page(app: App) -> str:
-    assets = html.escape(app.docs_prefix + _ASSETS)
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{html.escape(app.name or "porter")}</title>
-<link rel="icon" href="{assets}/favicon-32x32.png">
-<link rel="stylesheet" href="{assets}/swagger-ui.css">
-</head>
-<body>
-<div id="docs"></div>
-<script src="{assets}/swagger-ui-bundle.js"></script>
-<script>
-SwaggerUIBundle({{ url: {standard.dumps(app.docs_json_url).replace("<", "%3C")}, dom_id: "#docs", deepLinking: true, validatorUrl: null }});
-</script>
-</body>
-</html>
-"""
