@@ -170,13 +170,10 @@ class PredictExchange:
         return deferred.accepted(request)
 
     async def _reply_to_keep(self, request: Request, call: Call, answer: Awaitable[Prediction]) -> Reply:
-        try:
+        async def encoded() -> Reply:
             return self._predict.encode(request, call, await answer)
-        except CallError as error:
-            self._worker.note(error, request, entered=True)
-            return self._error(error, request)
-        except Exception as error:  # noqa: BLE001  the edge of a request
-            return self._error(unexpected(error, request), request)
+
+        return await _at_the_edge(encoded(), self._error, request, self._worker)
 
 
 class KeptExchange:
@@ -192,23 +189,14 @@ class KeptExchange:
         code = CLIENT_LEFT
         self._waiting += 1
         try:
-            reply = await self._reply(request)
+            reply = await _at_the_edge(self._found(request), self._dialect.error, request, worker)
             code = reply.status
             await send_reply(send, reply, request.request_id)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # the client left
             code = CLIENT_LEFT
         finally:
             self._waiting -= 1
             worker.observe(self._model.name, self._dialect.name, code, request.started, request)
-
-    async def _reply(self, request: Request) -> Reply:
-        try:
-            return await self._found(request)
-        except CallError as error:
-            self._worker.note(error, request, entered=True)
-            return self._dialect.error(error, request)
-        except Exception as error:  # noqa: BLE001  the edge of a request
-            return self._dialect.error(unexpected(error, request), request)
 
     async def _found(self, request: Request) -> Reply:
         kept, limit = self._kept, self._model.limits.max_concurrency
@@ -246,6 +234,17 @@ class AnswerExchange:
             reply = self._dialect.error(unexpected(error, request), request)
         await send_reply(send, reply, request.request_id)
         self._worker.observe("", self._dialect.name, reply.status, started, request)
+
+
+async def _at_the_edge(reply: Awaitable[Reply], render: Callable[[CallError, Request], Reply], request: Request, worker: Worker) -> Reply:
+    """A reply that is made after its request was admitted, or what it is answered instead."""
+    try:
+        return await reply
+    except CallError as error:
+        worker.note(error, request, entered=True)
+        return render(error, request)
+    except Exception as error:  # noqa: BLE001  the edge of a request
+        return render(unexpected(error, request), request)
 
 
 def request_of(scope: Scope) -> Request:

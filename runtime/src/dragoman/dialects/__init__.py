@@ -8,43 +8,34 @@ from importlib import import_module
 
 from dragoman.dialects.dialect import Dialect
 
-OPTIONS: Mapping[str, str] = {
-    "v1": "v1",
-    "v2": "v2",
-    "v2_grpc": "v2",
-    "porter": "porter",
-    "mlup": "mlup",
-    "certifai": "certifai",
-    "datarobot": "datarobot",
-    "seldon": "seldon",
-    "seldon_grpc": "seldon",
+_TABLE = {
+    "v1": ("v1", "V1"),
+    "v2": ("v2", "V2"),
+    "v2_grpc": ("v2", "V2Grpc"),
+    "porter": ("porter", "Porter"),
+    "mlup": ("mlup", "Mlup"),
+    "certifai": ("certifai", "Certifai"),
+    "datarobot": ("datarobot", "DataRobot"),
+    "seldon": ("seldon", "Seldon"),
+    "seldon_grpc": ("seldon", "SeldonGrpc"),
 }
-"""By a dialect's name, what switches it on: its key under `spec.serving.dialects`."""
+"""By a dialect's name, which is its module's: what switches it on, and its class."""
 
-_CLASSES = {
-    "v1": "V1",
-    "v2": "V2",
-    "v2_grpc": "V2Grpc",
-    "porter": "Porter",
-    "mlup": "Mlup",
-    "certifai": "Certifai",
-    "datarobot": "DataRobot",
-    "seldon": "Seldon",
-    "seldon_grpc": "SeldonGrpc",
-}
+OPTIONS: Mapping[str, str] = {name: option for name, (option, _) in _TABLE.items()}
+"""By a dialect's name, what switches it on: its key under `spec.serving.dialects`."""
 
 
 class _Dialects(Mapping[str, Dialect]):
     """By name. Each is imported when it is first asked for: a server starts sooner without those that are off."""
 
     def __getitem__(self, name: str) -> Dialect:
-        return _made(name, _CLASSES[name])
+        return _made(name, _TABLE[name][1])
 
     def __iter__(self) -> Iterator[str]:
-        return iter(_CLASSES)
+        return iter(_TABLE)
 
     def __len__(self) -> int:
-        return len(_CLASSES)
+        return len(_TABLE)
 
 
 @cache
