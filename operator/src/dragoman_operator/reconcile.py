@@ -38,6 +38,7 @@ class Reconciler:
         self._kube, self._cache, self._prober, self._settings, self._now = kube, cache, prober, settings, now
         self._actor = Actor(kube, cache)
         self._moves = Moves(settings.upgrade_concurrency)
+        self._settling: set[Key] = set()  # acted on, and not told yet: once in a row, so that whoever works against us delays no status
 
     async def reconcile(self, key: Key) -> float | None:
         """Seconds until it should be looked at again; None when it is no more. Raises `KubeError` for what is worth trying again."""
@@ -45,6 +46,7 @@ class Reconciler:
         if obj is None or meta(obj).get("deletionTimestamp"):
             self._prober.watch(key, ())
             self._moves.forget(key)
+            self._settling.discard(key)
             return None
         md = read(obj)
         if isinstance(md, Violation):
@@ -54,8 +56,10 @@ class Reconciler:
         self._prober.watch(key, world.pods)
         revision, actions, outcome = await self._bring_about(md, obj, world)
         corrections = _corrections(obj, actions) if outcome.violation is None else ()
-        if actions and outcome.violation is None and not corrections:
+        if actions and outcome.violation is None and not corrections and key not in self._settling:
+            self._settling.add(key)
             return _SETTLE_SECONDS
+        self._settling.discard(key)
         seen = Seen(
             revision=revision,
             deployment=world.with_objects(outcome.objects).deployment(md.name),
