@@ -1,0 +1,29 @@
+"""What compiling a model came to: what the child that compiles hands to the server, and what stands beside a compiled model on disk.
+
+Light, for the supervisor imports it: no numpy, no model library.
+"""
+
+import msgspec
+
+
+class Compiled(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """What compiling a model came to; as JSON it is `compiled.json` of its folder."""
+
+    reason: str = ""
+    """Why it is not used; "" where it was proven equal."""
+    engine: str = ""
+    """`treelite`, `onnx` or `onnx+treelite`."""
+    outputs: tuple[str, ...] = ()
+    """The outputs that it answers; the original answers all others."""
+    rows: int = 0
+    """That were compared with the original's answers."""
+    largest_difference: float = 0.0
+    """Of any number compared, relative."""
+    faster_up_to_rows: int = 0
+    """Batches of at most so many rows are faster compiled, as measured when it was made."""
+    bytes: int = 0
+    """On disk."""
+    seconds: float = 0.0
+    """That compiling and proving took."""
+    versions: dict[str, str] = {}
+    """Of the libraries that the result depends on."""
