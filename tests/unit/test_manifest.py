@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from dragoman import manifest
 from dragoman.errors import InvalidSpec
@@ -134,3 +136,16 @@ def _without_indexes(message: str) -> str:
     import re
 
     return re.sub(r"\[\d+\]", "[]", message)
+
+
+@pytest.mark.parametrize(
+    ("said", "problem"),
+    [
+        ("compile: Off", 'spec.serving.compile: write "Off" in quotes: YAML reads Off as false'),
+        ("compile: Always", "spec.serving.compile: must be one of Off, Auto, got 'Always'"),
+        ("compileMemoryShare: 0", "spec.serving.compileMemoryShare: must be greater than 0, got 0"),
+    ],
+)
+def test_what_is_wrong_with_compiling_is_said(said: str, problem: str) -> None:
+    with pytest.raises(InvalidSpec, match=re.escape(problem)):
+        manifest.parse(changed("spec.serving", yaml.safe_load(said)))

@@ -74,6 +74,9 @@ def _required(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
 def _wrong_type(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
     wanted = [_TYPES.get(name.strip(), name.strip()) for name in found[1].split("|") if name.strip() != "null"]
     got = shown(value) if value is not _NOWHERE else _TYPES.get(found[2], found[2])
+    meant = next((choice for choice in _choices_at(kind, path) if isinstance(value, bool) and yaml.safe_load(choice) is value), None)
+    if meant is not None:
+        return f'{path}: write "{meant}" in quotes: YAML reads {meant} as {got}'
     text = str(value).lower() if isinstance(value, bool) else value
     quoted = f': in quotes it is one: "{text}"' if wanted == ["a string"] and isinstance(value, int | float) else ""
     return f"{path or 'document'}: must be {' or '.join(wanted)}, got {got}{quoted}"

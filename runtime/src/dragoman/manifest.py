@@ -25,6 +25,7 @@ from dragoman.yaml_documents import documents
 API_VERSION = "dragoman.dev/v1alpha1"
 KIND = "ModelDeployment"
 State = Literal["Pending", "Fetching", "Loading", "Loaded", "Unloaded", "Failed"]  # of a model on its way to being served
+COMPILE: Literal["Off", "Auto"] = "Off"  # of a model whose manifest does not say
 FORMATS = ("sklearn", "xgboost", "lightgbm", "onnx", "cloudpickle", "python", "mlflow")
 
 
@@ -85,13 +86,16 @@ class Auth(Part, frozen=True):
 
 
 class Serving(Part, frozen=True):
-    """How the model answers. Without `dialects`, v1 and v2 are on."""
+    """How the model answers. Without `dialects`, v1 and v2 are on. `compile`: whether small batches are answered by a compiled model,
+    where that is proven equal; `compile_memory_share`: what it may take, in all workers together, of what loading the original took."""
 
     dialects: Dialects = Dialects(v1=V1(), v2=V2())
     workers: int = 1
     batching: Batching = Batching()
     limits: Limits = Limits()
     auth: Auth = Auth()
+    compile: Literal["Off", "Auto"] = COMPILE
+    compile_memory_share: float = 1.0
 
 
 class Scale(Part, frozen=True):
@@ -298,6 +302,12 @@ def _problems(manifest: ModelDeployment) -> Iterator[str]:
         ("spec.serving.limits.maxRequestBytes", limits.max_request_bytes, limits.max_request_bytes >= 1, "must be at least 1"),
         ("spec.serving.limits.maxConcurrency", limits.max_concurrency, limits.max_concurrency >= 1, "must be at least 1"),
         ("spec.serving.limits.loadTimeoutSeconds", limits.load_timeout_seconds, limits.load_timeout_seconds > 0, "must be greater than 0"),
+        (
+            "spec.serving.compileMemoryShare",
+            spec.serving.compile_memory_share,
+            spec.serving.compile_memory_share > 0,
+            "must be greater than 0",
+        ),
         ("spec.scale.replicas", spec.scale.replicas, spec.scale.replicas >= 0, "must be 0 or more"),
     )
     for path, value, fine, rule in bounds:
