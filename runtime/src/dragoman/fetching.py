@@ -14,14 +14,17 @@ from dragoman.status import Failure, ModelStatus
 from dragoman.storage.child import fetch_in_child
 from dragoman.storage.request import Event, Fetched, Progress, Request
 
+AT_ONCE = 8  # fetches; each is a process of some 20 MB
 _PAUSE_SECONDS = (1.0, 60.0)  # the first and the longest pause before another try
 
 logger = logging.getLogger("dragoman")
 
 
-async def fetch_model(model: ModelStatus, manifest: ModelDeployment, settings: Settings, *, patient: bool = True) -> Fetched:
+async def fetch_model(
+    model: ModelStatus, manifest: ModelDeployment, settings: Settings, turns: asyncio.Semaphore, *, patient: bool = True
+) -> Fetched:
     """The model's bytes, checked, on local disk. Raises a `ServeError`; a transient one only after `loadTimeoutSeconds` of trying,
-    or at once where nobody is so `patient`."""
+    or at once where nobody is so `patient`. `turns`: how many fetch at once; who pauses before another try holds none."""
     spec = manifest.spec
     request = Request.of(
         spec.model.uri,
@@ -33,9 +36,10 @@ async def fetch_model(model: ModelStatus, manifest: ModelDeployment, settings: S
     give_up = time.monotonic() + spec.serving.limits.load_timeout_seconds
     pause, longest = _PAUSE_SECONDS
     while True:
-        model.step("Fetching")
         try:
-            return await fetch_in_child(request, lambda event: _tell(model, event))
+            async with turns:
+                model.step("Fetching")
+                return await fetch_in_child(request, lambda event: _tell(model, event))
         except ServeError as error:
             if not error.transient or not patient or time.monotonic() + pause > give_up:
                 raise

@@ -1,4 +1,4 @@
-"""The loader as the supervisor sees it: a child process and the channel to it."""
+"""The loader as the supervisor sees it: a child process and the channel to it. Sending never blocks: one that loads does not read."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import signal
 import socket
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 
 import msgspec
 
 from dragoman import messages
 from dragoman.heartbeat import Heartbeats
-from dragoman.messages import Boot, FromLoader, LineChannel, Message
+from dragoman.messages import Boot, FromLoader, LineChannel, Message, encode
 
 _REAP_SECONDS = 0.02  # between looks at a child that is to end
 
@@ -28,7 +29,9 @@ class LoaderProcess:
 
     def __init__(self, pid: int, channel: socket.socket) -> None:
         self.pid = pid
+        channel.setblocking(False)
         self._channel = LineChannel(channel)
+        self._unsent: deque[tuple[bytes, int | None]] = deque()  # lines, and what descriptor goes with each
         self._ended: int | None = None
         self.loading: str | None = None  # the model it is at
         self.loading_since = 0.0  # time.monotonic()
@@ -74,8 +77,10 @@ class LoaderProcess:
 
     def send(self, message: Message, descriptor: int | None = None) -> None:
         """With a descriptor, it is given one of its own of the same file."""
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError, OSError):  # it has ended: `on_end` will say so
-            self._channel.send(message, descriptor)
+        if self._channel.socket.fileno() >= 0:
+            self._unsent.append((encode(message) + b"\n", None if descriptor is None else os.dup(descriptor)))
+            if len(self._unsent) == 1:
+                self._flush()
 
     def kill(self) -> None:
         if self._ended is None:
@@ -90,8 +95,7 @@ class LoaderProcess:
         if self._ended is not None:
             return
         if self._channel.socket.fileno() >= 0:
-            asyncio.get_running_loop().remove_reader(self._channel.socket)
-            self._channel.socket.close()
+            self._hang_up()
         due = time.monotonic() + grace_seconds
         while not self._has_ended():
             if time.monotonic() > due:
@@ -105,10 +109,47 @@ class LoaderProcess:
                 self._ended = status
         return self._ended is not None
 
+    def _flush(self) -> None:
+        """What the socket takes now; the rest when it takes more."""
+        sock, loop = self._channel.socket, asyncio.get_running_loop()
+        try:
+            with contextlib.suppress(BlockingIOError):
+                while self._unsent:
+                    line, descriptor = self._unsent[0]
+                    sent = sock.send(line) if descriptor is None else socket.send_fds(sock, [line], [descriptor])
+                    self._sent(sent)
+        except OSError:  # it has ended: `on_end` will say so
+            self._forget_unsent()
+        if self._unsent:
+            loop.add_writer(sock, self._flush)
+        else:
+            loop.remove_writer(sock)
+
+    def _sent(self, count: int) -> None:
+        """So many bytes of the first line are gone, and its descriptor with the first of them."""
+        line, descriptor = self._unsent.popleft()
+        if descriptor is not None:
+            os.close(descriptor)
+        if count < len(line):
+            self._unsent.appendleft((line[count:], None))
+
+    def _forget_unsent(self) -> None:
+        while self._unsent:
+            self._sent(len(self._unsent[0][0]))
+
+    def _hang_up(self) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(self._channel.socket)
+        loop.remove_writer(self._channel.socket)
+        self._channel.socket.close()
+        self._forget_unsent()
+
     def _read(self, on_message: Callable[[FromLoader], None], on_end: Callable[[int], None]) -> None:
         try:
             for line in self._channel.receive():
                 on_message(messages.from_loader.decode(line))
+        except BlockingIOError:
+            pass
         except (EOFError, ConnectionResetError):
             on_end(self._end())
 
@@ -116,7 +157,6 @@ class LoaderProcess:
         """Its status, once it has ended; ended twice is ended."""
         if self._ended is None:
             if self._channel.socket.fileno() >= 0:  # else `stop` closed it
-                asyncio.get_running_loop().remove_reader(self._channel.socket)
-                self._channel.socket.close()
+                self._hang_up()
             _, self._ended = os.waitpid(self.pid, 0)
         return self._ended

@@ -40,11 +40,12 @@ class Repository:
         models: Mapping[str, ModelStatus],
         manifests: Mapping[str, ModelDeployment],
         settings: Settings,
+        fetches: asyncio.Semaphore,
         *,
         tell_loader: Callable[[Message], None],
         start: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
-        self._settings, self._tell_loader, self._start = settings, tell_loader, start
+        self._settings, self._fetches, self._tell_loader, self._start = settings, fetches, tell_loader, start
         self._on_demand = settings.cache_size is not None
         self._entries = {}
         for name, manifest in manifests.items():
@@ -304,7 +305,7 @@ class Repository:
         name, settings = entry.manifest.name, self._settings
         if announce:
             self._say_step(entry, "Fetching")
-        fetched = await fetch_model(status, entry.manifest, settings, patient=False)
+        fetched = await fetch_model(status, entry.manifest, settings, self._fetches, patient=False)
         load = Load(model=name, path=str(fetched.path), name=fetched.name, digest=fetched.digest, own=True)
         status.bytes = status.total_bytes = fetched.bytes
         status.step("Loading")

@@ -24,7 +24,7 @@ import dragoman
 from dragoman import messages, metrics
 from dragoman.crew import HOPELESS_STARTS, Crew, OomWatch, adopt_orphans
 from dragoman.errors import AddressInUse, LoadTimeout, ModelLoadFailed, OutOfMemory, ServeError, WorkerFailed, serve_error
-from dragoman.fetching import fetch_model
+from dragoman.fetching import AT_ONCE, fetch_model
 from dragoman.heartbeat import Heartbeats
 from dragoman.loader_process import LoaderProcess
 from dragoman.management import management_app
@@ -113,8 +113,14 @@ class Supervisor:
         self._ended: asyncio.Future[int]
         self._tasks: set[asyncio.Task[None]] = set()
         self._oom = OomWatch()
+        self._fetches = asyncio.Semaphore(AT_ONCE)
         self._repository = Repository(
-            self._models, self._manifests, settings, tell_loader=lambda message: self._loader.send(message), start=self._start
+            self._models,
+            self._manifests,
+            settings,
+            self._fetches,
+            tell_loader=lambda message: self._loader.send(message),
+            start=self._start,
         )
         self._crew = Crew(
             self.status.workers,
@@ -174,7 +180,7 @@ class Supervisor:
         """Fetch a model, again and again while that may help, and hand it to the loader."""
         model, manifest = self._models[name], self._manifests[name]
         try:
-            fetched = await fetch_model(model, manifest, self._settings)
+            fetched = await fetch_model(model, manifest, self._settings, self._fetches)
         except ServeError as error:
             self._fail_model(name, error)
             return
