@@ -5,6 +5,7 @@ Predict paths are dispatched from a table before Starlette's router; everything 
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -17,7 +18,7 @@ from starlette.routing import BaseRoute, Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from dragoman import swagger_ui
-from dragoman.asgi import App, Receive, Scope, Send
+from dragoman.asgi import App, Direct, Receive, Scope, Send
 from dragoman.dialects import DIALECTS, OPTIONS
 from dragoman.dialects.dialect import Predict, Reply, Request, Surface
 from dragoman.errors import CallError, InvalidSpec, MethodNotAllowed
@@ -27,6 +28,7 @@ from dragoman.openapi import openapi_document
 from dragoman.registry import Registry
 
 # Where two enabled dialects own the same method and path, and media type does not tell them apart, the first of these answers.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/:._~-]+")  # there is one way to write it in a request line
 PRECEDENCE = ("porter", "mlup", "certifai", "seldon", "datarobot", "v1", "v2", "v2_grpc", "seldon_grpc")
 
 
@@ -57,6 +59,12 @@ class Application:
         starlette = Starlette(routes=routes, exception_handlers={HTTPException: _refusal(shown, self._worker, guards)})
         starlette.router.redirect_slashes = False  # what is not there is a 404, and no URL is made from a client's Host header
         self._predicts, self._starlette = predicts, starlette
+        plain = {key: app for key, app in predicts.items() if isinstance(app, PredictExchange) and _PLAIN_PATH.fullmatch(key[1])}
+        self._directs = {(method.encode(), path.encode()): app for (method, path), app in plain.items()}
+
+    def direct(self, method: bytes, url: bytes) -> Direct | None:
+        """What answers a request with this very URL without a task, where something does."""
+        return self._directs.get((method, url))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":

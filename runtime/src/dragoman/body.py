@@ -40,23 +40,28 @@ async def read_body(
 ) -> bytes:
     """The whole body, decompressed. `deadline` in `time.monotonic()` seconds. Not `arriving`: it is here whole, which spares the timer."""
     encoding = _encoding(headers, encodings)
-    declared = headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit.bytes:
-        raise _too_large(limit, f"{int(declared)} bytes were announced")
+    refuse_large(headers, 0, limit)
     if arriving:
         body = await _read_arriving(receive, limit, deadline, admission)
     else:
         body, _ = await _next_part(receive)
-        if len(body) > limit.bytes:
-            raise _too_large(limit, f"{len(body)} bytes were sent")
+        refuse_large({}, len(body), limit)
     return body if encoding == "identity" else _DECODERS[encoding](body, limit)
+
+
+def refuse_large(headers: Mapping[str, str], size: int, limit: BodyLimit) -> None:
+    """`TooLarge` where a body is, or was announced to be, larger than its limit."""
+    declared = headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit.bytes:
+        raise _too_large(limit, f"{int(declared)} bytes were announced")
+    if size > limit.bytes:
+        raise _too_large(limit, f"{size} bytes were sent")
 
 
 def decoded(body: bytes, headers: Mapping[str, str], limit: BodyLimit, encodings: Collection[str] = ENCODINGS) -> bytes:
     """A body that another server read, decompressed as `read_body` does."""
     encoding = _encoding(headers, encodings)
-    if len(body) > limit.bytes:
-        raise _too_large(limit, f"{len(body)} bytes were sent")
+    refuse_large({}, len(body), limit)
     return body if encoding == "identity" else _DECODERS[encoding](body, limit)
 
 

@@ -12,11 +12,12 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from dragoman.admission import Admission
-from dragoman.asgi import BODY_ARRIVING, TASK, Receive, Scope, Send
-from dragoman.body import BodyLimit, ClientLeft, read_body
+from dragoman.asgi import BODY_ARRIVING, TASK, Headers, Receive, Respond, Scope, Send
+from dragoman.body import BodyLimit, ClientLeft, read_body, refuse_large
 from dragoman.call import Call, Prediction
 from dragoman.deferred import Deferrals
 from dragoman.dialects.dialect import Answer, Deferred, Dialect, Kept, Model, Predict, Reply, Request, Rpc
@@ -157,6 +158,58 @@ class PredictExchange:
             return
         worker.observe(model.name, self._dialect.name, reply.status, started, request)
 
+    def begin(self, headers: Headers, body: bytes, respond: Respond) -> Callable[[], Any] | None:
+        """`Direct`: what `__call__` does, for a request that is here whole and waits for nothing but the model."""
+        worker, model, predict = self._worker, self._model, self._predict
+        if self._turnstile is not None or predict.look_up is not None or model.pool is not None or len(body) >= _LARGE_BODY:
+            return None
+        texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
+        if "content-encoding" in texts:
+            return None
+        started = time.monotonic()
+        request = Request(predict.method, predict.path, texts, body, "", request_id(texts), started)
+        entered = False
+        try:
+            worker.admission.enter()
+            entered = True
+            refuse_large(texts, len(body), self._limit)
+            call = predict.decode(request)
+            answer = model.submit(call, started + model.limits.timeout_seconds, worker.only_client())
+        except CallError as error:
+            worker.note(error, request, entered=entered)
+            reply = self._error(error, request)
+        except Exception as error:  # noqa: BLE001  the edge of a request
+            reply = self._error(unexpected(error, request), request)
+        else:
+            finish = partial(self._finish, request, predict, call, respond)
+            if answer.done():
+                finish(answer)
+            else:
+                answer.add_done_callback(finish)
+            return answer.cancel
+        if entered:
+            worker.admission.leave()
+        respond(reply.status, headers_of(reply, request.request_id), reply.body)
+        worker.observe(model.name, self._dialect.name, reply.status, started, request)
+        return _nothing_to_drop
+
+    def _finish(self, request: Request, predict: Predict, call: Call, respond: Respond, answer: asyncio.Future[Prediction]) -> None:
+        """The model has answered, or is not to be asked any more."""
+        worker = self._worker
+        worker.admission.leave()
+        try:
+            reply = predict.encode(request, call, answer.result())
+        except CallError as error:
+            worker.note(error, request, entered=True)
+            reply = self._error(error, request)
+        except asyncio.CancelledError:
+            worker.observe(self._model.name, self._dialect.name, CLIENT_LEFT, request.started, request)
+            return
+        except Exception as error:  # noqa: BLE001  the edge of a request
+            reply = self._error(unexpected(error, request), request)
+        respond(reply.status, headers_of(reply, request.request_id), reply.body)
+        worker.observe(self._model.name, self._dialect.name, reply.status, request.started, request)
+
     def _defer(self, deferred: Deferred, request: Request, call: Call, answer: Awaitable[Prediction]) -> Reply:
         worker, store = self._worker, self._worker.stores.of(deferred.store)
         worker.deferrals.begin(
@@ -255,7 +308,7 @@ def request_of(scope: Scope) -> Request:
     )
 
 
-async def send_reply(send: Send, reply: Reply, identity: str) -> None:
+def headers_of(reply: Reply, identity: str) -> list[tuple[bytes, bytes]]:
     headers = [
         (b"content-type", reply.media_type.encode("latin-1")),
         (b"content-length", b"%d" % len(reply.body)),
@@ -263,7 +316,11 @@ async def send_reply(send: Send, reply: Reply, identity: str) -> None:
     ]
     if reply.headers:
         headers += [(name.encode("latin-1"), value.encode("latin-1")) for name, value in reply.headers]
-    await send({"type": "http.response.start", "status": reply.status, "headers": headers})
+    return headers
+
+
+async def send_reply(send: Send, reply: Reply, identity: str) -> None:
+    await send({"type": "http.response.start", "status": reply.status, "headers": headers_of(reply, identity)})
     await send({"type": "http.response.body", "body": reply.body})
 
 
@@ -282,6 +339,10 @@ def unexpected(error: Exception, request: Request) -> CallError:
     """An error that nobody foresaw: the log has it whole, the client gets its request id."""
     logger.error("request failed", exc_info=error, extra={"request_id": request.request_id, "path": request.path})
     return ModelFailed(f"internal error; the log has it under request id {request.request_id}")
+
+
+def _nothing_to_drop() -> None:
+    """Of a request that was answered at once."""
 
 
 def _own_prefix() -> str:

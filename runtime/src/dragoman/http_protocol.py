@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import httptools
@@ -18,11 +19,12 @@ import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from dragoman.asgi import BODY_ARRIVING, TASK
+from dragoman.asgi import BODY_ARRIVING, TASK, Direct, Headers
 
 HEAD_BYTES = 64 * 1024
 LINGER_SECONDS = 2.0  # how long the rest of a refused request is read, and dropped, before its connection closes
 _READ_BYTES = 256 * 1024  # the most that asyncio hands over at once
+_CLOSE = (b"connection", b"close")
 _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 logger = logging.getLogger("dragoman.http")
@@ -51,6 +53,11 @@ class Protocol(HttpToolsProtocol):
         self._upgrading = False
         self._deaf = False  # the connection is ending: what still comes is dropped
         self._answering: RequestResponseCycle | None = None
+        self._find_direct: Callable[[bytes, bytes], Direct | None] | None = getattr(self.app, "direct", None)
+        self._direct: Direct | None = None  # what is to answer the request that arrives, once it is whole
+        self._parts: list[bytes] = []  # of its body
+        self._idle_until: float | None = None  # loop.time() at which the connection closes if nothing comes; None: it is not idle
+        self._idle_timer: asyncio.TimerHandle | None = None
         self._unsent = 0  # bytes of replies that the client had not taken when last looked at
         self._stalled: asyncio.TimerHandle | None = None
 
@@ -79,11 +86,14 @@ class Protocol(HttpToolsProtocol):
                 except httptools.HttpParserUpgrade as upgrade:
                     rest = self._without_upgrade(rest[upgrade.args[0] :])
         except httptools.HttpParserError as error:
+            self._give_up_direct()
             if isinstance(error.__context__, HeadTooLarge):
                 self._refuse_head()
             else:
                 self.refuse(400, f"this is not HTTP/1.1: {error.__context__ or error}")
             return
+        if self._direct is not None:
+            self._give_up_direct()  # its body is still to come
         cycle = self.cycle
         if self._in_head:
             if self._head_bytes > HEAD_BYTES + _READ_BYTES:
@@ -108,6 +118,8 @@ class Protocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         cycle = self._answering
         self._unset_keepalive_if_required()
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
         if self._stalled is not None:
             self._stalled.cancel()
         self.pipeline.clear()
@@ -118,11 +130,13 @@ class Protocol(HttpToolsProtocol):
             task = cycle.scope.get(TASK)
             if isinstance(task, asyncio.Task):
                 task.cancel()
+            elif isinstance(cycle, _DirectCycle):
+                cycle.drop()
 
     # --- what the parser calls ---
 
     def on_message_begin(self) -> None:
-        super().on_message_begin()
+        self.url, self.headers, self.expect_100_continue = b"", [], False
         self._in_head, self._upgrading = True, False
 
     def on_headers_complete(self) -> None:
@@ -132,14 +146,20 @@ class Protocol(HttpToolsProtocol):
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             self._upgrading = True
             return
-        super().on_headers_complete()
+        self._direct = self._directly()
+        if self._direct is None:
+            self._begin_task()
 
     def on_body(self, body: bytes) -> None:
-        if not self._upgrading:
+        if self._direct is not None:
+            self._parts.append(body)
+        elif not self._upgrading:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if not self._upgrading:
+        if self._direct is not None:
+            self._begin_direct(self._direct)
+        elif not self._upgrading:
             super().on_message_complete()
 
     def _without_upgrade(self, rest: bytes) -> bytes:
@@ -153,6 +173,66 @@ class Protocol(HttpToolsProtocol):
         return b"\r\n".join([*head, b"", rest])
 
     # --- answering ---
+
+    def _directly(self) -> Direct | None:
+        """What answers the request without a task: a plain one, that waits for no other, on a connection that goes on."""
+        if self._find_direct is None or self.expect_100_continue or self.flow.write_paused:
+            return None
+        if self.cycle is not None and not self.cycle.response_complete:
+            return None
+        parser = self.parser
+        return (
+            self._find_direct(parser.get_method(), self.url) if parser.should_keep_alive() and parser.get_http_version() == "1.1" else None
+        )
+
+    def _begin_direct(self, direct: Direct) -> None:
+        """The request is whole."""
+        parts = self._parts
+        cycle = _DirectCycle(self)
+        before, self.cycle = self.cycle, cycle  # type: ignore[assignment]
+        drop = direct.begin(self.headers, parts[0] if len(parts) == 1 else b"".join(parts), cycle.respond)
+        if drop is None:
+            self.cycle = before
+            self._give_up_direct()
+            super().on_message_complete()
+            return
+        self._direct, self._parts = None, []
+        if not cycle.response_complete:
+            cycle.drop, self._answering = drop, self.cycle
+
+    def write_reply(self, status: int, headers: Headers, body: bytes, *, keep_alive: bool) -> None:
+        """A whole reply in one write. One whose headers would split is not sent: the connection closes, as nothing may follow it."""
+        lines = [*self.server_state.default_headers, *headers]
+        if _CLOSE in lines:
+            keep_alive = False
+        elif not keep_alive:
+            lines.append(_CLOSE)
+        head = b"".join([STATUS_LINE[status], *[b"%s: %s\r\n" % line for line in lines]])
+        if head.count(b"\n") != len(lines) + 1 or head.count(b"\r") != len(lines) + 1 or b"\0" in head:
+            logger.error("a reply's headers are not valid: %r", headers)
+            self.transport.close()
+            return
+        self.transport.write(b"".join((head, b"\r\n", body)))
+        if not keep_alive:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _give_up_direct(self) -> None:
+        """It needs a task after all."""
+        if self._direct is None:
+            return
+        parts, self._direct, self._parts = self._parts, None, []
+        self._begin_task()
+        for part in parts:
+            super().on_body(part)
+
+    def _begin_task(self) -> None:
+        """As uvicorn does it: it makes the scope as soon as a request begins."""
+        url, headers, expects = self.url, self.headers, self.expect_100_continue
+        super().on_message_begin()
+        self.url, self.expect_100_continue = url, expects
+        self.headers += headers
+        super().on_headers_complete()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._answering = cycle
@@ -206,6 +286,34 @@ class Protocol(HttpToolsProtocol):
 
     # --- time ---
 
+    def on_response_complete(self) -> None:
+        """As uvicorn's, but for the time that an idle connection has: one timer is moved on, not one made for each request."""
+        self.server_state.total_requests += 1
+        if self.transport.is_closing():
+            return
+        self._unset_keepalive_if_required()
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+            return
+        self._idle_until = self.loop.time() + self.timeout_keep_alive
+        if self._idle_timer is None:
+            self._idle_timer = self.loop.call_at(self._idle_until, self._idle_ends)
+
+    def _unset_keepalive_if_required(self) -> None:
+        self._idle_until = None
+        super()._unset_keepalive_if_required()
+
+    def _idle_ends(self) -> None:
+        self._idle_timer = None
+        until = self._idle_until
+        if until is None:
+            return
+        if until > self.loop.time():
+            self._idle_timer = self.loop.call_at(until, self._idle_ends)
+        else:
+            self.timeout_keep_alive_handler()
+
     def _wait_for_head(self) -> None:
         self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(self.config.head_seconds, self._head_is_late)
@@ -245,6 +353,24 @@ class Protocol(HttpToolsProtocol):
             self.transport.abort()  # a close would wait for the client for ever
             return False
         return True
+
+
+class _DirectCycle:
+    """A request that is answered directly, as far as a connection knows uvicorn's cycles."""
+
+    more_body = disconnected = response_started = response_complete = False
+    keep_alive = True
+    scope: Mapping[str, Any] = {}
+    message_event = asyncio.Event()  # nobody waits for it
+
+    def __init__(self, protocol: Protocol) -> None:
+        self._protocol = protocol
+        self.drop: Callable[[], Any]
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> None:
+        self.response_started = self.response_complete = True
+        if not self.disconnected:
+            self._protocol.write_reply(status, headers, body, keep_alive=self.keep_alive)
 
 
 class _Flow(FlowControl):

@@ -42,6 +42,7 @@ class Outcome:
     rows_independent: bool = False
     authored: Mapping[str, Any] = field(default_factory=dict)  # what the model's own code declares for a dialect
     on_demand: bool = False  # brought into memory when a request comes
+    taken_bytes: int = 0  # that loading it took, libraries included: a worker's part where workers share it
 
     @classmethod
     def unseen(cls, manifest: ModelDeployment, *, on_demand: bool) -> Outcome:
@@ -166,19 +167,27 @@ class ServedModel(ModelView):
         """The model's answer. Raises a `CallError`; cancelling it drops the call while it waits. `alone`: see `Batcher.submit`."""
         while self._batcher is None:
             if self.pool is None:
-                raise NotReady(f"model {self.name!r} is not ready: {self.reason or self.state}")
+                break
             await self.pool.bring(self, deadline)
+        return await self.submit(call, deadline, alone)
+
+    def submit(self, call: Call, deadline: float, alone: bool = False) -> asyncio.Future[Prediction]:
+        """As `predict`, of a model that is in memory; cancelling the answer drops the call."""
+        if self._batcher is None:
+            raise NotReady(f"model {self.name!r} is not ready: {self.reason or self.state}")
         for name in call.outputs:
             if name not in self._outputs:
                 raise BadRequest(f"model {self.name!r} has no output {name!r}; it has {', '.join(sorted(self._outputs))}")
         if call.checked:
             call.table = self._check(call.table)
         if call.table.rows == 0:
-            return Prediction({name: self._outputs[name] for name in call.outputs}, 0)
+            nothing: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+            nothing.set_result(Prediction({name: self._outputs[name] for name in call.outputs}, 0))
+            return nothing
         answer = self._batcher.submit(call, deadline, alone)
         if not answer.done():
             self._watch(deadline, answer)
-        return await answer
+        return answer
 
     @property
     def held(self) -> str:
