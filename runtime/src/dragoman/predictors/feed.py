@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -43,19 +44,23 @@ def as_frame_with_none(table: Table) -> Any:
 
 def framed(categories: Mapping[str, Sequence[Any]]) -> Feed:
     """As `as_frame`, with these columns categorical: a value that is none of their categories is missing."""
-    if not categories:
-        return as_frame
+    return Framed(categories) if categories else as_frame
 
-    def feed(table: Table) -> Any:
+
+@dataclass(frozen=True)
+class Framed:
+    """See `framed`."""
+
+    categories: Mapping[str, Sequence[Any]]
+
+    def __call__(self, table: Table) -> Any:
         import pandas as pd
 
         frame = as_frame(table)
-        for name, values in categories.items():
+        for name, values in self.categories.items():
             known = pd.Index(list(values))
             frame[name] = pd.Categorical.from_codes(known.get_indexer(frame[name]), categories=known)  # -1, missing, where it is none
         return frame
-
-    return feed
 
 
 def as_sent(table: Table) -> Any:
