@@ -45,7 +45,7 @@ class Batcher:
         observe: Callable[[float, int], None],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._predictor = predictor
+        self.predictor = predictor
         self._max_rows = max_rows if rows_independent else 0
         self._slot, self._observe, self._clock = slot, observe, clock
         self._waiting: deque[_Waiting] = deque()
@@ -67,6 +67,11 @@ class Batcher:
                 loop.call_soon(self._flush)
         return waiting.answer
 
+    def replace(self, predictor: Predictor) -> None:
+        """Another one answers from the next batch on, as the one before would; how long it takes is measured anew."""
+        self.predictor = predictor
+        self._expected.clear()
+
     def expect(self, seconds: float) -> None:
         """How long a predict is taken to last until it has been measured."""
         self._unknown = seconds
@@ -82,9 +87,9 @@ class Batcher:
         if not batch:
             self._scheduled = False
             return
-        rows = sum(w.call.table.rows for w in batch)
+        rows = sum([w.call.table.rows for w in batch])
         if self._expected.get(_size(batch[0].call, rows), self._unknown) < INLINE_SECONDS:
-            self._deal(batch, self._run(batch))
+            self._deal(batch, *self._run(batch))
             self._go_on(loop)
         else:
             self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="predict")
@@ -92,11 +97,11 @@ class Batcher:
             running.add_done_callback(lambda done: self._thread_done(batch, done, loop))
 
     def _thread_done(
-        self, batch: list[_Waiting], done: asyncio.Future[list[Prediction | Exception]], loop: asyncio.AbstractEventLoop
+        self, batch: list[_Waiting], done: asyncio.Future[tuple[list[Prediction | Exception], float]], loop: asyncio.AbstractEventLoop
     ) -> None:
         if done.cancelled():
             return
-        self._deal(batch, done.result())
+        self._deal(batch, *done.result())
         self._go_on(loop)
 
     def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -131,20 +136,21 @@ class Batcher:
         self._waiting.extendleft(reversed(others))
         return batch
 
-    def _run(self, batch: list[_Waiting]) -> list[Prediction | Exception]:
-        """Predict a batch: inline or in the thread. A batch that fails is retried call by call, so that one bad row fails alone."""
+    def _run(self, batch: list[_Waiting]) -> tuple[list[Prediction | Exception], float]:
+        """Predict a batch, inline or in the thread, and how many seconds it took.
+
+        A batch that fails is retried call by call, so that one bad row fails alone.
+        """
         calls = [w.call for w in batch]
         started = time.monotonic()
-        self._slot.predicting(started, max(w.deadline for w in batch))
+        self._slot.predicting(started, max([w.deadline for w in batch]))
+        answers: list[Prediction | Exception]
         try:
-            return list(self._predict(calls))
+            answers = [*self._predict(calls)]
         except Exception as error:  # noqa: BLE001  the model's code may raise anything; this is the edge of a predict
-            if len(calls) == 1:
-                return [error]
-            return [self._predict_alone(call) for call in calls]
-        finally:
-            self._slot.predicted()
-            self._learn(calls[0], sum(call.table.rows for call in calls), time.monotonic() - started)
+            answers = [error] if len(calls) == 1 else [self._predict_alone(call) for call in calls]
+        self._slot.predicted()
+        return answers, time.monotonic() - started
 
     def _predict(self, calls: Sequence[Call]) -> list[Prediction]:
         first = calls[0]
@@ -159,7 +165,7 @@ class Batcher:
         return dealt
 
     def _answer(self, table: Table, outputs: Sequence[str], arguments: Mapping[str, Any]) -> Prediction:
-        given = self._predictor.predict(table, outputs, arguments)
+        given = self.predictor.predict(table, outputs, arguments)
         return Prediction(checked_outputs(given, outputs, table.rows), table.rows, names_of_columns(given))
 
     def _predict_alone(self, call: Call) -> Prediction | Exception:
@@ -174,8 +180,8 @@ class Batcher:
         self._expected[size] = before + _SMOOTHING * (seconds - before)
         self._observe(seconds, rows)
 
-    @staticmethod
-    def _deal(batch: list[_Waiting], answers: Iterable[Prediction | Exception]) -> None:
+    def _deal(self, batch: list[_Waiting], answers: Iterable[Prediction | Exception], seconds: float) -> None:
+        self._learn(batch[0].call, sum([w.call.table.rows for w in batch]), seconds)
         for waiting, answer in zip(batch, answers, strict=True):
             if waiting.answer.done():
                 continue

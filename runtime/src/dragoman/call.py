@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from dragoman.table import Array, Table
 
@@ -14,8 +15,7 @@ EXPLAIN = "explain"
 RECOMMEND = "recommend"
 
 
-@dataclass(slots=True, eq=False)
-class Call:
+class Call(msgspec.Struct, eq=False):
     """One request to one model.
 
     `outputs` are the model's own methods that the reply needs (`predict`, `predict_proba`, `explain`, …), in the order wanted.
@@ -25,14 +25,13 @@ class Call:
 
     table: Table
     outputs: tuple[str, ...] = (PREDICT,)
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = msgspec.field(default_factory=dict)
     context: Any = None
     checked: bool = True  # False: the dialect brings its own rules, and the signature does not check its rows
     mixes: bool = True  # False: never batched with another call, whatever the model allows
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prediction:
+class Prediction(msgspec.Struct, frozen=True, eq=False):
     """The model's answer to one Call: for each output an array whose first dimension is the call's rows.
 
     Numeric and boolean outputs keep the model's dtype; strings and structured values are object arrays.

@@ -24,7 +24,7 @@ from dragoman.dialects.dialect import Answer, Deferred, Dialect, Kept, Model, Pr
 from dragoman.errors import CallError, Forbidden, ModelFailed, Overloaded, WaitedTooLong
 from dragoman.kept import Stores, awaited
 from dragoman.line import Turnstile
-from dragoman.metrics import Metrics
+from dragoman.metrics import Metrics, Tally
 from dragoman.registry import ServedModel
 
 CLIENT_LEFT = 499  # as nginx counts it; never sent
@@ -48,7 +48,7 @@ class Worker:
         self.stores, self.deferrals = stores, Deferrals()
         self.turnstiles: list[Turnstile] = []
         self.orders: Orders | None = None
-        self._durations: dict[tuple[str, str, int], Any] = {}
+        self._durations: dict[tuple[str, str, int], Tally] = {}
         self._rejected = metrics.requests_rejected
 
     def observe(self, model: str, dialect: str, code: int, started: float, request: Request) -> None:
@@ -57,8 +57,8 @@ class Worker:
         key = (model, dialect, code)
         child = self._durations.get(key)
         if child is None:
-            child = self._durations[key] = self.metrics.request_duration.labels(model, dialect, str(code))
-        child.observe(seconds)
+            child = self._durations[key] = Tally(self.metrics.request_duration.labels(model, dialect, str(code)))
+        child.add(seconds)
         if self.access_log:
             extra = {"method": request.method, "path": request.path, "code": code, "seconds": round(seconds, 6), "model": model}
             logger.info("request", extra=extra | {"request_id": request.request_id})

@@ -22,7 +22,7 @@ from dragoman.following import Follower, warm_up
 from dragoman.heartbeat import Heartbeats
 from dragoman.kept import Stores
 from dragoman.messages import Boot, Load, Message, Ready, WorkerEnded, encode
-from dragoman.metrics import Metrics, metrics
+from dragoman.metrics import Metrics, Tally, metrics
 from dragoman.registry import Outcome, ServedModel
 from dragoman.server import HttpServer
 from dragoman.sockets import Sockets
@@ -70,7 +70,9 @@ def _load_own(boot: Boot, outcomes: Mapping[str, Outcome], own: Mapping[str, Loa
 
     for name, load in own.items():
         if outcomes[name].state != "Failed":
+            before = loading.private_bytes()
             outcomes[name].predictor = loading.load_model(load, outcomes[name].manifest, boot.settings).predictor
+            outcomes[name].taken_bytes = loading.private_bytes() - before
 
 
 async def _serve(
@@ -126,11 +128,11 @@ async def _serve(
 
 
 def _observer(own: Metrics, model: str) -> Callable[[float, int], None]:
-    duration, rows = own.predict_duration.labels(model), own.batch_rows.labels(model)
+    duration, rows = Tally(own.predict_duration.labels(model)), Tally(own.batch_rows.labels(model))
 
     def observe(seconds: float, batch_rows: int) -> None:
-        duration.observe(seconds)
-        rows.observe(batch_rows)
+        duration.add(seconds)
+        rows.add(batch_rows)
 
     return observe
 

@@ -45,8 +45,7 @@ class Model(Protocol):
     def authored(self) -> Mapping[str, Any]: ...  # what the model's own code declares for a dialect, by the name of its option
 
 
-@dataclass(slots=True)
-class Request:
+class Request(msgspec.Struct):
     """One HTTP request, its body whole and already decompressed. Header names are lower case."""
 
     method: str
@@ -61,8 +60,7 @@ class Request:
     warm: bool = True  # whether this process had the model in memory when the request came; False: it was brought for it
 
 
-@dataclass(slots=True)
-class Reply:
+class Reply(msgspec.Struct):
     status: int
     body: bytes
     media_type: str = "application/json"

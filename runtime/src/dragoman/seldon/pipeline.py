@@ -108,7 +108,7 @@ class UnpackingPredictor:
         if len(frame) == 0:
             raise InvalidData(INVALID)
         table = Table.of_columns(columns)
-        return table if self.signature.named else dataclasses.replace(table, names=None)
+        return table if self.signature.named else msgspec.structs.replace(table, names=None)
 
 
 def save_pipeline(pipeline: Any, folder: str | Path, *, example: Any = None) -> str:
