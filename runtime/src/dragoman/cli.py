@@ -1,4 +1,4 @@
-"""The command line: serve, predict, inspect, digest, validate."""
+"""The command line: serve, predict, inspect, compile, digest, validate."""
 
 from __future__ import annotations
 
@@ -267,6 +267,40 @@ def inspect(
 
     with _once() as stdout:
         inspect_all(startup.manifests_of([target]), _settings(code_formats, cache_dir, cache_bytes), stdout, as_json=as_json)
+
+
+@app.command("compile", short_help="Write a faster model, proven to answer the same.")
+def compile_(
+    target: Target,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="A new folder, or one that this wrote before.", show_default=False)
+    ],
+    model: ModelName = None,
+    code_formats: CodeFormats = "Allow",
+    cache_dir: CacheDir = None,
+    cache_bytes: CacheBytes = None,
+) -> None:
+    """Write a model that answers the same and is faster to load and to ask.
+
+    \b
+    Examples:
+      dragoman compile ./model.joblib --output ./compiled/
+      dragoman serve ./compiled/
+      dragoman digest ./compiled/
+
+    The folder is data and not code, and is served without the library that
+    trained the model. It is written only if its answers are the original's over
+    thousands of rows: labels identical, numbers within 1e-12. Pipelines of
+    scikit-learn become an ONNX graph in 64 bits, ensembles of trees (also
+    xgboost's and lightgbm's) are interpreted by treelite. A model that cannot
+    be compiled ends it with the reason, and exit code 1.
+    """
+    from dragoman import startup
+    from dragoman.compile_folder import compile_to
+    from dragoman.local_model import only
+
+    with _once() as stdout:
+        compile_to(only(startup.manifests_of([target]), model), output, _settings(code_formats, cache_dir, cache_bytes), stdout)
 
 
 @app.command(short_help="Print the digest that spec.model.digest pins.")

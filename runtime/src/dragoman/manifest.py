@@ -26,7 +26,6 @@ API_VERSION = "dragoman.dev/v1alpha1"
 KIND = "ModelDeployment"
 State = Literal["Pending", "Fetching", "Loading", "Loaded", "Unloaded", "Failed"]  # of a model on its way to being served
 COMPILE: Literal["Off", "Auto"] = "Off"  # of a model whose manifest does not say
-FORMATS = ("sklearn", "xgboost", "lightgbm", "onnx", "cloudpickle", "python", "mlflow")
 
 
 class SecretReference(Part, frozen=True):
@@ -49,7 +48,7 @@ class Model(Part, frozen=True):
 
     uri: str
     digest: str | None = None
-    format: Literal["sklearn", "xgboost", "lightgbm", "onnx", "cloudpickle", "python", "mlflow"] | None = None
+    format: Literal["sklearn", "xgboost", "lightgbm", "onnx", "cloudpickle", "python", "mlflow", "compiled"] | None = None
     credentials: SecretReference | None = None
     storage: Storage = Storage()
     inputs: tuple[Field, ...] = ()

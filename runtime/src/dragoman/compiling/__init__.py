@@ -19,7 +19,7 @@ from dragoman.compiling.errors import NotCompiled
 from dragoman.compiling.parts import Parts, parts_of
 from dragoman.compiling.proof import prove
 from dragoman.compiling.rows import Rows
-from dragoman.compiling.speed import faster_up_to
+from dragoman.compiling.speed import compare
 from dragoman.predictors import Predictor
 from dragoman.predictors.compiled import VERDICT, load
 from dragoman.predictors.program import Program, write
@@ -41,6 +41,8 @@ def compile_model(predictor: Predictor, folder: Path) -> Compiled:
             verdict = _compiled(predictor, folder)
         except NotCompiled as why:
             verdict = Compiled(reason=str(why))
+        except ModuleNotFoundError as missing:
+            verdict = Compiled(reason=f"compiling needs {missing.name}, which is not installed: pip install 'dragoman[compile]'")
     verdict = msgspec.structs.replace(verdict, seconds=round(time.monotonic() - started, 3), versions=versions())
     (folder / VERDICT).write_bytes(msgspec.json.format(msgspec.json.encode(verdict), indent=2) + b"\n")
     return verdict
@@ -70,12 +72,15 @@ def _compiled(predictor: Predictor, folder: Path) -> Compiled:
     except Exception as error:  # whatever onnxruntime and treelite raise
         raise NotCompiled(f"what the converters wrote cannot be loaded: {' '.join(str(error).split())[:200]}") from error
     proof = prove(original, candidate, rows, parts.head)
+    speed = compare(original, candidate, rows)
     return Compiled(
         engine=program.engine,
         outputs=tuple(output.name for output in program.signature.outputs),
         rows=proof.rows,
         largest_difference=proof.largest_difference,
-        faster_up_to_rows=faster_up_to(original, candidate, rows),
+        faster_up_to_rows=speed.faster_up_to_rows,
+        original_seconds=speed.original_seconds,
+        compiled_seconds=speed.compiled_seconds,
         bytes=sum(path.stat().st_size for path in folder.iterdir()),
     )
 

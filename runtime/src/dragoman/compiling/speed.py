@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from dragoman.compiling.errors import NotCompiled
@@ -15,20 +16,29 @@ _TIMES = 7
 _SECONDS = 0.5  # for one size
 
 
-def faster_up_to(original: Any, compiled: CompiledPredictor, rows: Rows) -> int:
-    """The largest number of rows of those tried up to which it was always faster. `NotCompiled` where it is not for a single row."""
+@dataclass(frozen=True)
+class Speed:
+    faster_up_to_rows: int  # the largest number of those tried up to which the compiled one was always faster
+    original_seconds: float  # of one row
+    compiled_seconds: float
+
+
+def compare(original: Any, compiled: CompiledPredictor, rows: Rows) -> Speed:
+    """`NotCompiled` where it is not faster for a single row."""
     outputs = tuple(output.name for output in compiled.signature.outputs)[:1]
-    largest = 0
+    measured: list[tuple[int, float, float]] = []
     for size in _SIZES:
         if size > rows.most:
             break
         table = rows.table(size)
-        if seconds(lambda: compiled.answers(compiled.rows(table), outputs)) >= seconds(lambda: original.predict(table, outputs, {})):  # noqa: B023
+        after = seconds(lambda: compiled.answers(compiled.rows(table), outputs))  # noqa: B023
+        before = seconds(lambda: original.predict(table, outputs, {}))  # noqa: B023
+        if after >= before:
             break
-        largest = size
-    if largest == 0:
+        measured.append((size, before, after))
+    if not measured:
         raise NotCompiled("it is proven equal, and no faster than the original for a single row")
-    return largest
+    return Speed(measured[-1][0], *measured[0][1:])
 
 
 def seconds(work: Callable[[], Any]) -> float:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from dragoman.formats.cloudpickle import Cloudpickle
+from dragoman.formats.compiled import CompiledFormat
 from dragoman.formats.detection import find
 from dragoman.formats.format import CodePolicy, Format, Found, LoadedModel, ModelFiles, Settings
 from dragoman.formats.lightgbm import Lightgbm
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["FORMATS", "CodePolicy", "Format", "Found", "LoadedModel", "ModelFiles", "Settings", "detect", "load", "probe", "with_signature"]
 
-_ALL: tuple[Format, ...] = (Mlflow(), Python(), Sklearn(), Xgboost(), Lightgbm(), Onnx(), Cloudpickle())
+_ALL: tuple[Format, ...] = (CompiledFormat(), Mlflow(), Python(), Sklearn(), Xgboost(), Lightgbm(), Onnx(), Cloudpickle())
 FORMATS: dict[str, Format] = {f.name: f for f in _ALL}
 
 

@@ -51,7 +51,7 @@ def _once_a_file(found: Sequence[Found]) -> list[Found]:
 
 def _best(found: Sequence[Found]) -> list[Found]:
     """One model where a rule decides: what stands for the whole folder, then what the bytes tell, then the name `model`."""
-    for leading in ("mlflow", "python"):  # an MLmodel names the rest; a model's own code reads the files beside it
+    for leading in ("compiled", "mlflow", "python"):  # these name the rest; a model's own code reads the files beside it
         lead = [f for f in found if f.format.name == leading]
         if lead:
             return lead if len(lead) == 1 else [f for f in lead if PurePosixPath(f.file).stem == "model"] or lead

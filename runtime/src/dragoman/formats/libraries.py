@@ -19,6 +19,9 @@ _EXTRAS = {
     "xgboost": ("xgboost", "xgboost"),
     "lightgbm": ("lightgbm", "lightgbm"),
     "onnxruntime": ("onnx", "onnxruntime"),
+    "treelite": ("compile", "treelite"),
+    "skl2onnx": ("compile", "skl2onnx"),
+    "onnx": ("compile", "onnx"),
     "pyarrow": ("parquet", "pyarrow"),
     "flask": ("porter", "flask"),
 }

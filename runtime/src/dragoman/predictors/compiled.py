@@ -185,8 +185,12 @@ def load(folder: Path, threads: int = 1) -> CompiledPredictor:
 
 def beside(inner: Predictor, folder: Path, threads: int) -> Predictor:
     """The same predictor, which answers small batches by the compiled model in the folder. Raises what reading its files raises."""
-    verdict = msgspec.json.decode((folder / VERDICT).read_bytes(), type=Compiled)
-    return SmallBatches(inner, load(folder, threads), verdict.faster_up_to_rows)
+    return SmallBatches(inner, load(folder, threads), verdict_of(folder).faster_up_to_rows)
+
+
+def verdict_of(folder: Path) -> Compiled:
+    """What compiling came to. Raises `OSError`, `msgspec.DecodeError`."""
+    return msgspec.json.decode((folder / VERDICT).read_bytes(), type=Compiled)
 
 
 def _session(path: Path, threads: int) -> Any:
