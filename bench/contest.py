@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shutil
 import signal
 import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from bench import wrk
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -40,24 +39,45 @@ def free_port() -> int:
 
 
 @contextmanager
-def started(name: str, command: Sequence[str], url: str, ready: str, *, core: int | None = 0, seconds: float = 120) -> Iterator[Running]:
-    """A server process, ready; ended at the end by its own process id."""
+def started(
+    name: str,
+    command: Sequence[str],
+    url: str,
+    ready: str,
+    *,
+    core: int | str | None = 0,
+    seconds: float = 120,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Running]:
+    """A server process, ready; ended at the end by its own process id, and what it started and left by theirs."""
     WORK.mkdir(exist_ok=True)
     log = WORK / f"{name}.log"
     pin = ["taskset", "-c", str(core)] if core is not None else []
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"DRAGOMAN_CACHE_DIR": str(WORK / "cache")}
+    own = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | {"DRAGOMAN_CACHE_DIR": str(WORK / "cache")}
     with log.open("wb") as out:
-        process = subprocess.Popen([*pin, *command], stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=environment)
+        process = subprocess.Popen([*pin, *command], stdout=out, stderr=out, stdin=subprocess.DEVNULL, env=own | dict(environment or {}))
     try:
         wait_ready(ready, process, seconds)
         yield Running(name, url, ready.rsplit("/", 1)[0], process.pid)
     finally:
+        others = {pid: _born(pid) for pid in descendants(process.pid)}
         process.send_signal(signal.SIGTERM)
         try:
             process.wait(30)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        for pid, born in others.items():
+            if born and _born(pid) == born:
+                os.kill(pid, signal.SIGKILL)
+
+
+def _born(pid: int) -> str:
+    """What tells a process from a later one with its number; "" when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def wait_ready(url: str, process: subprocess.Popen[bytes], seconds: float) -> None:
@@ -83,32 +103,19 @@ def ours(*arguments: str) -> tuple[list[str], str, str]:
     return command, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{management}"
 
 
-def floor(model: Path) -> tuple[list[str], str, str]:
+def floor(model: Path, kind: str = "arrays", workers: int = 1) -> tuple[list[str], str, str]:
+    """(command, base URL, base URL of readiness) of the floor; its kinds are in floor.py."""
     port = free_port()
-    return [sys.executable, str(HERE / "floor.py"), str(model), str(port)], f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}"
+    command = [sys.executable, str(HERE / "floor.py"), str(model), str(port), kind, str(workers)]
+    return command, f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}"
 
 
 def rate(
     url: str, body: bytes, connections: int, seconds: float, core: int = 1, media_type: str = "application/json"
 ) -> tuple[float, float, float]:
     """(requests a second, p50, p99 in ms) by wrk. Ends with an error when a reply is not a 2xx."""
-    if shutil.which("wrk") is None:
-        raise SystemExit("wrk is missing: apt-get install wrk")
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
-        script.write(f"wrk.method = 'POST'\nwrk.headers['content-type'] = '{media_type}'\nwrk.body = {json.dumps(body.decode())}\n")
-        script.flush()
-        command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", script.name, url]
-        text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds + 30).stdout
-    if "Non-2xx" in text or "Socket errors" in text:
-        raise SystemExit(f"{url}: not all replies were good:\n{text}")
-    per_second = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])  # type: ignore[index]
-    return per_second, _milliseconds(text, "50%"), _milliseconds(text, "99%")
-
-
-def _milliseconds(text: str, quantile: str) -> float:
-    match = re.search(rf"^\s+{quantile}\s+([\d.]+)(us|ms|s)$", text, re.MULTILINE)
-    assert match
-    return float(match[1]) * {"us": 0.001, "ms": 1.0, "s": 1000.0}[match[2]]
+    asked = wrk.load(url, wrk.Question("", body, {"content-type": media_type}), connections, round(seconds), core)
+    return asked.per_second, asked.p50, asked.p99
 
 
 def median(values: Sequence[float]) -> float:
@@ -130,6 +137,16 @@ def pss_bytes(pid: int) -> int:
             continue
         total += int(re.search(r"^Pss:\s+(\d+) kB", text, re.MULTILINE)[1]) * 1024  # type: ignore[index]
     return total
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time, until now, of a process and all its living descendants."""
+    ticks = 0
+    for one in [pid, *descendants(pid)]:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            fields = Path(f"/proc/{one}/stat").read_text().rsplit(")", 1)[1].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def descendants(pid: int) -> list[int]:
