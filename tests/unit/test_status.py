@@ -65,7 +65,13 @@ def test_a_report_has_the_failure_and_nothing_private() -> None:
     found.models[0].fail(DigestMismatch("not the bytes"))
     report = found.report()
     assert report["models"] == [
-        {"name": "m0", "uri": "x", "state": "Failed", "failure": {"reason": "DigestMismatch", "message": "not the bytes"}}
+        {
+            "name": "m0",
+            "uri": "x",
+            "state": "Failed",
+            "failure": {"reason": "DigestMismatch", "message": "not the bytes"},
+            "compiled": {"state": "Off"},
+        }
     ]
     assert report["workers"] == [{"index": 0, "state": "Ready"}]
     assert report["phase"] == "Failed"

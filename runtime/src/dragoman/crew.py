@@ -30,7 +30,10 @@ logger = logging.getLogger("dragoman")
 
 
 class Crew:
-    """`spawn` asks the loader for a worker, `start` runs a coroutine in the supervisor's loop, `give_up` ends the server."""
+    """`spawn` asks the loader for a worker, `start` runs a coroutine in the supervisor's loop, `give_up` ends the server.
+
+    `on_exit` hears which worker ended unbidden, and its status as waitpid gives it.
+    """
 
     def __init__(
         self,
@@ -41,9 +44,10 @@ class Crew:
         spawn: Callable[[int], None],
         start: Callable[[Coroutine[Any, Any, None]], None],
         give_up: Callable[[ServeError], None],
+        on_exit: Callable[[int, int], None] = lambda index, status: None,
     ) -> None:
         self.workers, self._heartbeats, self._timeout = workers, heartbeats, timeout_seconds
-        self._ask, self._start, self._give_up = spawn, start, give_up
+        self._ask, self._start, self._give_up, self._on_exit = spawn, start, give_up, on_exit
         self._asked: set[int] = set()  # indexes that the loader was told to fork, and has not yet
         self._orphans: set[int] = set()  # pids whose loader has ended
         self._killed: set[int] = set()  # pids that were stuck
@@ -85,6 +89,7 @@ class Crew:
             self._give_up(InvalidSpec(worker.last_exit.message))  # the next one would find the same; the log has it
             return
         self._explain(worker, pid, status)
+        self._on_exit(worker.index, status)
         metrics.metrics().worker_restarts.inc()
         worker.restarts += 1
         worker.failures_in_a_row = 1 if was_ready and lived > _STEADY_SECONDS else worker.failures_in_a_row + 1

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 import sys
+from collections.abc import Callable
+from typing import IO
 
 import msgspec
 
@@ -21,8 +23,8 @@ def main() -> None:
     from dragoman import loader
 
     loader.set_threads(boot.settings.workers)
-    if boot.role == "examine":
-        _examine(boot)
+    if boot.role in _ANSWERS:
+        _ANSWERS[boot.role](boot)
         return
     from dragoman.heartbeat import Heartbeats
     from dragoman.sockets import Sockets
@@ -42,16 +44,34 @@ def main() -> None:
 
 
 def _examine(boot: Boot) -> None:
-    """Load one model, predict with it, and write what was found to standard output."""
+    """Load one model, predict with it, and tell what was found."""
     from dragoman import examination
 
     load = boot.loads[0]
     manifest = next(m for m in boot.manifests if m.name == load.model)
+    with _answer() as out:
+        out.write(msgspec.json.encode(examination.examine_safely(lambda: examination.loaded_and_examined(load, manifest, boot))))
+
+
+def _compile(boot: Boot) -> None:
+    """Compile one model, and tell what came of it."""
+    from dragoman import compilation
+
+    assert boot.compile is not None
+    model = boot.compile.load.model
+    manifest = next(m for m in boot.manifests if m.name == model)
+    with _answer() as out:
+        compilation.answer(out, boot, boot.compile, manifest, None)
+
+
+def _answer() -> IO[bytes]:
+    """Where standard output was, which from now on is standard error: what the model's code prints is not the answer."""
     out = os.dup(1)
-    os.dup2(2, 1)  # what the model's code prints is not the answer
-    examined = examination.examine_safely(lambda: examination.loaded_and_examined(load, manifest, boot))
-    with os.fdopen(out, "wb") as answer:
-        answer.write(msgspec.json.encode(examined))
+    os.dup2(2, 1)
+    return os.fdopen(out, "wb")
+
+
+_ANSWERS: dict[str, Callable[[Boot], None]] = {"examine": _examine, "compile": _compile}
 
 
 if __name__ == "__main__":

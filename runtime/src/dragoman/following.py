@@ -22,12 +22,13 @@ import msgspec
 
 from dragoman import messages
 from dragoman.errors import ModelLoadFailed, NotReady, ServeError
-from dragoman.messages import Answered, Ask, Boot, Dropped, Follow, Followed, LineChannel, Load
+from dragoman.messages import Answered, Ask, Boot, Dropped, Follow, Followed, LineChannel, Load, PutDown, TakeUp
 from dragoman.metrics import Metrics
 from dragoman.pool import Shelf
 from dragoman.registry import ServedModel
 from dragoman.signature import Signature
 from dragoman.table import Table
+from dragoman.uptake import Uptake
 
 if TYPE_CHECKING:
     from dragoman.heartbeat import Slot
@@ -64,9 +65,11 @@ class Follower:
         self._turn = asyncio.Lock()  # one model is loaded at a time
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="load")
         self._sizes: dict[str, int] = {}  # bytes that a model took, or those of its files where that is more
+        self._taken: dict[str, int] = {}  # as measured while it was loaded
         self._going: set[weakref.ref[Any]] = set()  # what was let go of, and still has calls to answer
         self._gone_bytes = 0  # since memory was last given back
         self._tasks: set[asyncio.Task[None]] = set()
+        self._uptake = Uptake(models, boot, self._channel, slot, self._turn, self._thread)
 
     def start(self) -> None:
         """Hear the supervisor, beginning with what it has said already."""
@@ -128,6 +131,10 @@ class Follower:
                 message = messages.to_follower.decode(line)
                 if isinstance(message, Follow):
                     self._follow(message)
+                elif isinstance(message, TakeUp):
+                    self._start(self._uptake.take_up(message))
+                elif isinstance(message, PutDown):
+                    self._uptake.put_down(message)
                 elif message.ticket in self._asked and not self._asked[message.ticket].done():
                     self._asked[message.ticket].set_result(message)
         except BlockingIOError:
@@ -179,7 +186,7 @@ class Follower:
             predictor = await self._loaded(model, said, load)
             if not self._current(said):
                 return
-            self._let_go(model, lambda: model.hold(said.known, predictor))
+            self._let_go(model, lambda: model.hold(said.known, predictor, self._taken.pop(model.name, 0)))
             del predictor
         if model.held:
             self._held_by[model.name] = said.ticket
@@ -194,9 +201,10 @@ class Follower:
         def work() -> Predictor:
             from dragoman import loading
 
-            before = loading.resident_bytes()
+            before, private = loading.resident_bytes(), loading.private_bytes()
             predictor = loading.load_model(load, model.manifest, self._boot.settings).predictor
             warm_up(predictor, msgspec.json.decode(said.known.signature, type=Signature), model.name)
+            self._taken[model.name] = loading.private_bytes() - private
             self._sizes[model.name] = max(loading.size_of(load), loading.resident_bytes() - before)
             return predictor
 
@@ -243,6 +251,7 @@ class Follower:
         batcher = release()
         if batcher is None:
             return
+        self._uptake.let_go(model.name)
         loop = asyncio.get_running_loop()
         self._going.add(weakref.ref(batcher, lambda gone: loop.call_soon_threadsafe(self._gone, gone, size)))
 

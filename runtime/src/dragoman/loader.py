@@ -22,14 +22,19 @@ from typing import NoReturn
 
 import msgspec
 
-from dragoman import cgroup, examination, messages
+from dragoman import cgroup, children, compilation, examination, messages
+from dragoman.children import Child, ChildDied
+from dragoman.compilation import Compilation
 from dragoman.errors import ModelLoadFailed, ServeError, serve_error
-from dragoman.examination import CANARY_SECONDS, CanaryDied, Examination, leave_parent
+from dragoman.examination import CANARY_SECONDS, Examination
 from dragoman.examined import Examined
 from dragoman.heartbeat import Heartbeats
 from dragoman.messages import (
     Boot,
     CloseSockets,
+    Compile,
+    Compiling,
+    Ended,
     Examine,
     Exited,
     Fail,
@@ -43,6 +48,7 @@ from dragoman.messages import (
     NeedsOwn,
     Spawn,
     Spawned,
+    StopCompiling,
 )
 from dragoman.sockets import Sockets
 
@@ -100,6 +106,7 @@ class Loader:
         self._outcomes = {m.name: Outcome.unseen(m, on_demand=on_demand) for m in boot.manifests}
         self._loads: dict[str, Load] = {}  # models that each worker loads for itself
         self._examinations: dict[int, tuple[Examine, Examination]] = {}  # by the child's pid
+        self._compilations: dict[int, tuple[Compile, Compilation]] = {}
         self._act: Mapping[type, Callable[..., None]] = {
             Load: self._load,
             Fail: self._fail,
@@ -107,15 +114,17 @@ class Loader:
             CloseSockets: self._close_sockets,
             Examine: self._examine,
             Follow: self._follow,
+            Compile: self._compile,
+            StopCompiling: self._stop_compiling,
         }
 
     def loop(self) -> None:
         while True:
-            children = {child.pipe: child for _, child in self._examinations.values() if child.reading}
-            remaining = [seconds for child in children.values() if (seconds := child.remaining) is not None]
+            reading = {child.pipe: child for child in self._children() if child.reading}
+            remaining = [seconds for child in reading.values() if (seconds := child.remaining) is not None]
             channel, wakeup = self._channel.socket.fileno(), self._wakeup[0].fileno()
-            readable, _, _ = select.select([channel, wakeup, *children], [], [], min(remaining, default=None))
-            for pipe, child in children.items():
+            readable, _, _ = select.select([channel, wakeup, *reading], [], [], min(remaining, default=None))
+            for pipe, child in reading.items():
                 if pipe in readable:
                     child.read()
                 elif child.remaining == 0.0:
@@ -125,10 +134,14 @@ class Loader:
                     self._wakeup[0].recv(4096)
                 self._reap()
             self._tell_found()
+            self._tell_compiled()
             if channel in readable:
                 for line in self._channel.receive():
                     message = messages.to_loader.decode(line)
                     self._act[type(message)](message)
+
+    def _children(self) -> list[Child]:
+        return [child for _, child in (*self._examinations.values(), *self._compilations.values())]
 
     def _reap(self) -> None:
         with contextlib.suppress(ChildProcessError):
@@ -136,8 +149,9 @@ class Loader:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     return
-                if pid in self._examinations:
-                    self._examinations[pid][1].ended(status)
+                child = next((child for child in self._children() if child.pid == pid), None)
+                if child is not None:
+                    child.ended(status)
                 else:
                     self._channel.send(Exited(pid=pid, status=status))
 
@@ -157,6 +171,24 @@ class Loader:
             examples = [] if examined.reason else loading.examples(manifest, asked.load, examined)
             self._channel.send(Found(ticket=asked.ticket, seconds=time.monotonic() - child.started, examined=examined, examples=examples))
             _import_libraries(examined.libraries)
+
+    def _compile(self, asked: Compile) -> None:
+        outcome = self._outcomes[asked.load.model]
+        child = compilation.begin(self._boot, asked, outcome.manifest, outcome.predictor, self._leave)
+        self._compilations[child.pid] = asked, child
+
+    def _stop_compiling(self, said: StopCompiling) -> None:
+        for asked, child in self._compilations.values():
+            if asked.ticket == said.ticket:
+                child.kill()
+
+    def _tell_compiled(self) -> None:
+        for pid, (asked, child) in list(self._compilations.items()):
+            if child.begins():
+                self._channel.send(Compiling(ticket=asked.ticket, pid=pid))
+            if child.done:
+                del self._compilations[pid]
+                self._channel.send(Ended(ticket=asked.ticket, made=child.verdict()))
 
     def _follow(self, said: Follow) -> None:
         """What was loaded here for workers to share is not theirs any more."""
@@ -181,7 +213,7 @@ class Loader:
         outcome.state, outcome.digest = "Loading", load.digest
         try:
             examined, own = self._examine_own(load) if load.own or not self._boot.settings.fork else self._examine_shared(load)
-        except CanaryDied as died:
+        except ChildDied as died:
             outcome.predictor = None
             self._channel.send(NeedsOwn(model=load.model, message=str(died)))
             return
@@ -214,8 +246,12 @@ class Loader:
         if not loading.forks(load, self._outcomes[load.model].manifest):
             return self._examine_own(load)
         outcome = self._outcomes[load.model]
+        before = loading.private_bytes()
         loaded = loading.load_model(load, outcome.manifest, self._boot.settings)
-        examined = Examination.fork(lambda: loading.examine(load, outcome.manifest, loaded), CANARY_SECONDS, self._leave).wait()
+        outcome.taken_bytes = (loading.private_bytes() - before) // self._boot.settings.workers
+        canary = Examination.fork(lambda: loading.examine(load, outcome.manifest, loaded), CANARY_SECONDS, self._leave)
+        canary.wait()
+        examined = canary.result()
         if examined.reason:
             raise serve_error(examined.reason, examined.message)
         outcome.predictor, outcome.signature = loaded.predictor, loading.signature_of(examined)
@@ -226,8 +262,7 @@ class Loader:
         from dragoman import loading
 
         child = examination.begin(self._boot, load, self._outcomes[load.model].manifest, None, self._leave)
-        with contextlib.suppress(CanaryDied):  # the verdict says why
-            child.wait()
+        child.wait()
         examined = child.verdict(load.name)
         if examined.reason:
             raise serve_error(examined.reason, examined.message)
@@ -250,10 +285,10 @@ class Loader:
 
     def _leave(self) -> None:
         """In a forked child: nothing of the loader's own stays."""
-        for _, child in self._examinations.values():
+        for child in self._children():
             if child.reading:
                 os.close(child.pipe)
-        leave_parent(self._channel.socket, *self._wakeup)
+        children.leave_parent(self._channel.socket, *self._wakeup)
 
     def _become_worker(self, index: int, orders: socket.socket) -> NoReturn:
         code = 1

@@ -63,6 +63,15 @@ def resident_bytes() -> int:
         return 0
 
 
+def private_bytes() -> int:
+    """Of this process's memory, what is not a file's, which processes share; 0 where the system does not say."""
+    try:
+        _, resident, shared, *_ = Path("/proc/self/statm").read_text().split()
+    except (OSError, ValueError):
+        return 0
+    return (int(resident) - int(shared)) * mmap.PAGESIZE
+
+
 def return_memory() -> None:
     """Give back to the system what unpickling took and left: as much again as the model itself, seen with a forest of 500 MB."""
     gc.collect()

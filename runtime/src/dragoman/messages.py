@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from dragoman.compiled import Compiled, Made
 from dragoman.examined import Examined
 from dragoman.manifest import ModelDeployment, State
 from dragoman.settings import Settings
@@ -53,6 +54,26 @@ class Examine(Message, frozen=True):
     ticket: int
     load: Load
     timeout_seconds: float
+
+
+class Compile(Message, frozen=True):
+    """Compile this model in a child that ends, or find in the cache what was made before: `Ended` says what came of it.
+
+    `cache`: the model cache's folder, of at most `cache_bytes`; `scratch`: where it is kept when that cannot be written.
+    """
+
+    ticket: int
+    load: Load
+    cache: str
+    cache_bytes: int
+    scratch: str
+    timeout_seconds: float
+
+
+class StopCompiling(Message, frozen=True):
+    """Nobody wants it any more. `Ended` comes all the same."""
+
+    ticket: int
 
 
 class CloseSockets(Message, frozen=True):
@@ -113,6 +134,20 @@ class Found(Message, frozen=True):
     seconds: float
     examined: Examined
     examples: list[str] = []
+
+
+class Compiling(Message, frozen=True):
+    """There is nothing in the cache: that child is making it."""
+
+    ticket: int
+    pid: int
+
+
+class Ended(Message, frozen=True):
+    """What a `Compile` came to."""
+
+    ticket: int
+    made: Made
 
 
 class LoadFailed(Message, frozen=True):
@@ -177,6 +212,34 @@ class Answered(Message, frozen=True):
     message: str = ""
 
 
+class TakeUp(Message, frozen=True):
+    """Answer small batches by this compiled model, if these are the bytes that are in memory. `TakenUp` answers."""
+
+    ticket: int
+    model: str
+    digest: str
+    folder: str
+    compiled: Compiled
+
+
+class PutDown(Message, frozen=True):
+    """The original answers all from now on."""
+
+    model: str
+
+
+class TakenUp(Message, frozen=True):
+    """`used`: the compiled model answers in this worker from now on; it took `memory_bytes`. `reason`: why it is not used, though it
+    was to be; "" where the model itself has left this worker's memory. `failed`: it could not even be tried."""
+
+    ticket: int
+    model: str
+    used: bool
+    memory_bytes: int = 0
+    reason: str = ""
+    failed: bool = False
+
+
 class Followed(Message, frozen=True):
     """`held`: the model is in this worker's memory. `reason`: why it is not, though it was to be."""
 
@@ -194,11 +257,11 @@ class Dropped(Message, frozen=True):
     ticket: int
 
 
-ToLoader = Load | Fail | Spawn | CloseSockets | Examine | Follow
-FromLoader = Loading | Loaded | LoadFailed | NeedsOwn | Spawned | Exited | Found
+ToLoader = Load | Fail | Spawn | CloseSockets | Examine | Follow | Compile | StopCompiling
+FromLoader = Loading | Loaded | LoadFailed | NeedsOwn | Spawned | Exited | Found | Compiling | Ended
 FromWorker = Ready | WorkerEnded
-ToFollower = Follow | Answered
-FromFollower = Ask | Followed | Dropped
+ToFollower = Follow | Answered | TakeUp | PutDown
+FromFollower = Ask | Followed | Dropped | TakenUp
 
 to_loader = msgspec.json.Decoder(ToLoader)
 from_loader = msgspec.json.Decoder(FromLoader)
@@ -210,7 +273,7 @@ from_follower = msgspec.json.Decoder(FromFollower)
 class Boot(msgspec.Struct, frozen=True, kw_only=True):
     """What a loader or worker that starts as a fresh process is given, on its standard input; descriptors are inherited."""
 
-    role: str  # loader, worker, examine
+    role: str  # loader, worker, examine, compile
     manifests: list[ModelDeployment]
     settings: Settings
     metrics_dir: str
@@ -224,6 +287,7 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True):
     index: int = 0
     loads: list[Load] = []
     known: list[Known] = []
+    compile: Compile | None = None
 
 
 def described(status: int) -> str:

@@ -194,16 +194,39 @@ class ServedModel(ModelView):
         """The digest of what is in this process's memory; "" where nothing is."""
         return self._held
 
+    @property
+    def predictor(self) -> Predictor | None:
+        """What answers; None where nothing is in memory."""
+        return None if self._batcher is None else self._batcher.predictor
+
+    @property
+    def taken_bytes(self) -> int:
+        """That loading it took, libraries included: this process's part where others share it. 0 where nothing is in memory."""
+        return self._outcome.taken_bytes if self._held else 0
+
+    def checked(self, table: Table) -> Table:
+        """The rows as the model takes them. Raises a `CallError`."""
+        return self._check(table)
+
+    def replace(self, predictor: Predictor) -> None:
+        """What is equal to the model answers from the next call on."""
+        if self._batcher is not None:
+            self._batcher.replace(predictor)
+
     def follow(self, known: Known) -> Batcher | None:
         """What is known of it changes; what is in memory stays while it is that, or is let go of, as by `release`."""
         self._outcome.take(known)
         self._describe()
         return self.release() if known.state != "Loaded" or known.digest != self._held else None
 
-    def hold(self, known: Known, predictor: Predictor) -> Batcher | None:
-        """From the next call on this predictor answers. Gives the batcher of the one before, which still has its own calls to answer."""
+    def hold(self, known: Known, predictor: Predictor, taken_bytes: int = 0) -> Batcher | None:
+        """From the next call on this predictor answers; loading it took so many bytes.
+
+        Gives the batcher of the one before, which still has its own calls to answer.
+        """
         before = self._batcher
         self._outcome.take(known)
+        self._outcome.taken_bytes = taken_bytes
         self._describe()
         self._hold(predictor)
         return before

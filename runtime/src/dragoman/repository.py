@@ -12,16 +12,18 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from dragoman import metrics
+from dragoman.compiler import Compiler
 from dragoman.errors import ServeError, serve_error
 from dragoman.examiner import Examiner
 from dragoman.fetching import fetch_model
 from dragoman.manifest import ModelDeployment, State
-from dragoman.messages import Answered, Ask, Dropped, Follow, Followed, FromFollower, Known, Load, Message
+from dragoman.messages import Answered, Ask, Dropped, Follow, Followed, FromFollower, Known, Load, Message, TakenUp
 from dragoman.pool import NEVER_FAILED, state_of
 from dragoman.settings import Settings
 from dragoman.status import Failure, ModelStatus
@@ -41,6 +43,7 @@ class Repository:
         manifests: Mapping[str, ModelDeployment],
         settings: Settings,
         fetches: asyncio.Semaphore,
+        scratch: Path,
         *,
         tell_loader: Callable[[Message], None],
         start: Callable[[Coroutine[Any, Any, None]], None],
@@ -62,6 +65,7 @@ class Repository:
         self._tickets = itertools.count(1)
         self._acks: dict[int, tuple[int, asyncio.Future[Followed]]] = {}  # by ticket: the worker, and what it answers
         self.examiner = Examiner(tell_loader)
+        self.compiler = Compiler(models, manifests, settings, scratch, tell_loader=tell_loader, start=start)
 
     # --- what was loaded at the start ---
 
@@ -89,7 +93,24 @@ class Repository:
             return None
         return Follow(known=entry.known, load=None if self._on_demand or entry.stock is None else entry.stock.load)
 
+    def compile_served(self) -> None:
+        """Every worker is ready: what they serve may be compiled."""
+        for entry in self._entries.values():
+            self._compile(entry)
+
+    def _compile(self, entry: Entry) -> None:
+        """What is served of a model may be other bytes than before."""
+        if entry.known.state == "Loaded" and entry.stock is not None:
+            self.compiler.begin(entry.manifest.name, entry.stock.load, entry.known.format)
+        else:
+            self.compiler.drop(entry.manifest.name)
+
     # --- hearing workers ---
+
+    def ready(self, index: int) -> None:
+        """A worker serves."""
+        if index in self._workers:
+            self.compiler.joined(index, self._workers[index])
 
     def joined(self, index: int) -> WorkerChannel:
         """The channel of a worker that is about to be started."""
@@ -107,6 +128,7 @@ class Repository:
         if self._workers.get(index) is not channel:
             return
         del self._workers[index]
+        self.compiler.left(index)
         for ticket, (owner, answer) in list(self._acks.items()):
             if owner == index and not answer.done():
                 answer.set_result(Followed(ticket=ticket, model="", held=False))
@@ -123,6 +145,9 @@ class Repository:
                 self._start(self._bring(entry))
             else:
                 self._start(self._obey(channel, message, entry))
+            return
+        if isinstance(message, TakenUp):
+            self.compiler.on_taken_up(index, message)
             return
         entry = self._entries[message.model]
         _, answer = self._acks.get(message.ticket, (None, None))
@@ -223,6 +248,8 @@ class Repository:
             channel.send(Answered(ticket=asked.ticket, reason=error.reason, message=error.message))
         else:
             channel.send(Answered(ticket=asked.ticket))
+        finally:
+            self._compile(entry)
 
     async def _load(self, entry: Entry) -> None:
         """Fetch it anew, try it, and have every worker load it. What is served goes on being served until then, and after a failure."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -14,10 +14,27 @@ from dragoman.manifest import State
 
 logger = logging.getLogger("dragoman")
 
+CompiledState = Literal["Off", "Waiting", "Compiling", "Compiled", "LeftOut", "Failed"]
+
 
 class Failure(msgspec.Struct, rename="camel", omit_defaults=True):
     reason: str
     message: str
+
+
+class CompiledStatus(msgspec.Struct, rename="camel", omit_defaults=True):
+    """What came of compiling a model. `memory_bytes` is of each worker that uses it."""
+
+    state: CompiledState = "Off"
+    reason: str = ""
+    engine: str = ""
+    outputs: tuple[str, ...] = ()
+    rows: int = 0
+    largest_difference: float | None = None
+    faster_up_to_rows: int = 0
+    memory_bytes: int = 0
+    seconds: float = 0.0
+    workers: list[int] | None = None  # that use it
 
 
 class ModelStatus(msgspec.Struct, rename="camel", omit_defaults=True):
@@ -38,6 +55,7 @@ class ModelStatus(msgspec.Struct, rename="camel", omit_defaults=True):
     failure: Failure | None = None
     held_by: list[int] = []  # workers that have it in memory, where models are loaded on demand
     own: bool = False  # each worker holds a copy: the model does not survive a fork
+    compiled: CompiledStatus = msgspec.field(default_factory=CompiledStatus)
     examples: list[str] = []
     progressed: float = 0.0  # time.monotonic() of the last byte or step
 
@@ -111,6 +129,7 @@ class ServerStatus(msgspec.Struct, rename="camel", omit_defaults=True):
             model.pop("progressed", None)
             model.pop("examples", None)
             model.setdefault("state", "Pending")
+            model.setdefault("compiled", {}).setdefault("state", "Off")
         for worker in found["workers"]:
             for private in ("started", "failuresInARow"):
                 worker.pop(private, None)

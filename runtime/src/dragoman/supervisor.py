@@ -32,6 +32,8 @@ from dragoman.manifest import ModelDeployment
 from dragoman.messages import (
     Boot,
     CloseSockets,
+    Compiling,
+    Ended,
     Exited,
     Fail,
     Found,
@@ -119,6 +121,7 @@ class Supervisor:
             self._manifests,
             settings,
             self._fetches,
+            scratch,
             tell_loader=lambda message: self._loader.send(message),
             start=self._start,
         )
@@ -129,6 +132,7 @@ class Supervisor:
             spawn=self._spawn,
             start=self._start,
             give_up=self._end,
+            on_exit=self._repository.compiler.on_exit,
         )
 
     @property
@@ -230,6 +234,10 @@ class Supervisor:
         elif isinstance(message, Found):
             self._loader_ends = 0
             self._repository.examiner.on_found(message)
+        elif isinstance(message, Compiling):
+            self._repository.compiler.on_compiling(message)
+        elif isinstance(message, Ended):
+            self._repository.compiler.on_ended(message)
         elif isinstance(message, LoadFailed):
             self._loader.loading = None
             if self._repository.followed(message.model):  # an administrator's word came meanwhile
@@ -302,6 +310,7 @@ class Supervisor:
             elif model.failure is not None:
                 self._loader.send(Fail(model=model.name, reason=model.failure.reason, message=model.failure.message))
         self._repository.examiner.on_loader_replaced()
+        self._repository.compiler.on_loader_replaced()
         self._spawn_when_settled()
 
     # --- hearing and watching the workers ---
@@ -312,6 +321,7 @@ class Supervisor:
                 message = messages.from_worker.decode(self._reports.recv(1 << 16))
                 if isinstance(message, Ready):
                     self._crew.on_ready(message.index, message.pid)
+                    self._repository.ready(message.index)
                     self._welcome()
                 else:
                     self._crew.on_cannot_serve(message.index, message.reason, message.message)
@@ -322,6 +332,7 @@ class Supervisor:
             return
         self.status.was_ready = True
         logger.info("ready", extra=self.urls)
+        self._repository.compile_served()
         if self._on_ready is not None:
             self._on_ready(self.status, self.urls)
 
@@ -357,6 +368,7 @@ class Supervisor:
             return
         self.status.draining = True
         logger.info("draining")
+        self._repository.compiler.stop()
         self._start(self._drain())
 
     async def _drain(self) -> None:

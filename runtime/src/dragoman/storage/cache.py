@@ -4,6 +4,7 @@
     drafts/<name>/   one that is being made, or thrown away; .lock is held by who does it
     refs/<hex>.json  what a URI named when it was last fetched
     turns/<hex>      who is fetching what: two processes do not fetch the same thing at once
+    compiled/        what was made of models (`storage.compiled`)
     lock             held for moments: to make a draft, to publish, to take, to evict
 
 An entry appears by one rename of a finished draft, and goes by one rename back. A draft or entry whose lock can be had has nobody.
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.errors import DiskFull, InvalidSpec
+from dragoman.storage import compiled
 from dragoman.storage.digest import PREFIX
 from dragoman.storage.lock import Lock, take
 
@@ -138,7 +140,7 @@ class Cache:
         victims: list[tuple[Path, Lock]] = []
         with self.writing(), self._alone():
             entries = sorted(self._entries(), key=lambda found: found[2])
-            stored = sum(size for _, size, _ in entries)
+            stored = sum(size for _, size, _ in entries) + compiled.stored_bytes(self._root)
             freed = 0
             for path, size, _ in entries:
                 fits = stored - freed + incoming_bytes <= self._limit_bytes
