@@ -67,6 +67,34 @@ def test_calls_of_one_turn_are_one_predict_and_each_gets_its_own_rows() -> None:
     assert [a.outputs["predict"].tolist() for a in (first, second, third)] == [[2], [4, 6], [8]]
 
 
+def test_a_turn_that_brought_calls_is_followed_by_another_before_they_are_predicted() -> None:
+    async def submit() -> None:
+        futures = [made.submit(Call(rows(1)), FAR)]
+        for value in (2, 3):
+            await asyncio.sleep(0)
+            futures.append(made.submit(Call(rows(value)), FAR))
+        await asyncio.gather(*futures)
+        await made.submit(Call(rows(4)), FAR)
+
+    predictor = Recording()
+    made = batcher(predictor)
+    asyncio.run(submit())
+    assert [count for count, _ in predictor.calls] == [3, 1]
+
+
+def test_a_full_batch_does_not_wait_for_another_turn() -> None:
+    async def submit() -> list[int]:
+        first = [made.submit(Call(rows(value)), FAR) for value in (1, 2)]
+        await asyncio.sleep(0)
+        seen = len(predictor.calls)
+        await asyncio.gather(*first)
+        return [seen, len(predictor.calls)]
+
+    predictor = Recording()
+    made = batcher(predictor, max_rows=2)
+    assert asyncio.run(submit()) == [1, 1]
+
+
 def test_a_call_that_is_alone_is_answered_at_once_unless_others_wait() -> None:
     async def submit() -> tuple[bool, bool]:
         first = made.submit(Call(rows(1)), FAR, alone=True)

@@ -1,8 +1,10 @@
-"""Batching without timers: requests that are decoded in one turn of the event loop are predicted together.
+"""Batching without timers: requests that are decoded in turns of the event loop that follow each other are predicted together.
 
-The first request of a turn asks the loop to flush at its next turn (`call_soon`), so one request alone never waits; one whose client is
-the only one does not even wait for the turn. A predict that is fast, by its own moving average, runs inline; a slow one runs in one
-thread, and requests gather behind it. Requests mix only where the model's rows are independent, and only with the same arguments.
+The first request of a turn asks the loop to flush at its next turn (`call_soon`). A turn that brought more requests is followed by another;
+one that brought none flushes. So one request alone waits for an empty turn, some microseconds, and one whose client is the only one does
+not even wait for that; while more come, what a turn does (reading and decoding them) had to be done anyway. A predict that is fast, by its
+own moving average, runs inline; a slow one runs in one thread, and requests gather behind it. Requests mix only where the model's rows are
+independent, and only with the same arguments.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ class Batcher:
         self._max_rows = max_rows if rows_independent else 0
         self._slot, self._observe, self._clock = slot, observe, clock
         self._waiting: deque[_Waiting] = deque()
+        self._gathered = 0  # calls that waited when the last turn of the loop began
         self._scheduled = False  # a flush is due, or the thread is busy and will flush when it ends
         self._expected: dict[int, float] = {}  # seconds that a predict takes, by `_size`
         self._unknown = INLINE_SECONDS  # of a number of rows not seen yet: to the thread with it
@@ -62,6 +65,7 @@ class Batcher:
         if not self._scheduled:
             self._scheduled = True
             if alone:
+                self._gathered = 1
                 self._flush()
             else:
                 loop.call_soon(self._flush)
@@ -83,6 +87,11 @@ class Batcher:
     def _flush(self) -> None:
         """Predict one batch; whatever still waits is for the next turn, so that replies and new requests come in between."""
         loop = asyncio.get_running_loop()
+        if self._gathered < len(self._waiting) < self._max_rows:  # this turn brought some: the next may bring more
+            self._gathered = len(self._waiting)
+            loop.call_soon(self._flush)
+            return
+        self._gathered = 0
         batch = self._next_batch()
         if not batch:
             self._scheduled = False
