@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dragoman.compiling.errors import NotCompiled
-from dragoman.formats.estimators import walk
+from dragoman.formats.estimators import package_of, walk
 from dragoman.formats.features import is_missing
 from dragoman.predictors.program import Column, Graph
 from dragoman.signature import Field, Signature
@@ -15,8 +15,18 @@ from dragoman.signature import Field, Signature
 MATRIX = "rows"
 FILE = "model.onnx"
 _NO_CATEGORY = "\ue000"  # of Unicode's private use: no category of a model's
-# whether probabilities are asked for, and what is tried one after another: not every estimator knows each option
-_OPTIONS = {True: ({"zipmap": False}, None), False: ({"zipmap": False, "raw_scores": True}, {"raw_scores": True}, {"zipmap": False}, None)}
+_SUMS_OF_PRODUCTS = """
+Pipeline ColumnTransformer FeatureUnion GridSearchCV RandomizedSearchCV HalvingGridSearchCV HalvingRandomSearchCV FrozenEstimator
+StandardScaler MinMaxScaler MaxAbsScaler RobustScaler Normalizer SimpleImputer OneHotEncoder OrdinalEncoder PCA IncrementalPCA
+TruncatedSVD VarianceThreshold SelectKBest SelectPercentile SelectFromModel LabelBinarizer LabelEncoder FunctionTransformer
+LogisticRegression LogisticRegressionCV RidgeClassifier RidgeClassifierCV SGDClassifier Perceptron PassiveAggressiveClassifier LinearSVC
+LinearDiscriminantAnalysis GaussianNB MultinomialNB ComplementNB MLPClassifier MLPRegressor CalibratedClassifierCV
+_CalibratedClassifier _SigmoidCalibration LinearRegression Ridge RidgeCV Lasso LassoCV LassoLars LassoLarsCV LassoLarsIC Lars LarsCV
+ElasticNet ElasticNetCV MultiTaskLasso MultiTaskLassoCV MultiTaskElasticNet MultiTaskElasticNetCV BayesianRidge ARDRegression
+HuberRegressor QuantileRegressor OrthogonalMatchingPursuit OrthogonalMatchingPursuitCV TheilSenRegressor RANSACRegressor SGDRegressor
+PassiveAggressiveRegressor PoissonRegressor GammaRegressor TweedieRegressor LinearSVR PLSRegression
+"""
+_SUMS = frozenset(_SUMS_OF_PRODUCTS.split())
 _MOVES = frozenset(
     ["Identity", "Concat", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Gather", "ArrayFeatureExtractor", "Cast"]
 )
@@ -25,6 +35,7 @@ _NUMBERS = ("number", "integer", "boolean")
 
 def graph_of(model: Any, signature: Signature, outputs: tuple[str, ...], *, features: bool = False) -> tuple[Graph, bytes]:
     """The model, which gives `outputs`; or, as `features`, the steps before one. `NotCompiled` where skl2onnx cannot write it."""
+    _known(model)
     fields = signature.inputs
     matrix = all(field.type in _NUMBERS for field in fields) and not _by_name(model)
     columns = () if matrix else tuple(_column(model, index, field) for index, field in enumerate(fields))
@@ -40,6 +51,16 @@ def graph_of(model: Any, signature: Signature, outputs: tuple[str, ...], *, feat
     return Graph(FILE, named, MATRIX if matrix else "", columns), document.SerializeToString()
 
 
+def _known(model: Any) -> None:
+    """`NotCompiled` where a part is none whose answers are sums and products of the row.
+
+    Where answers jump (neighbours at the same distance, kernels, votes), generated rows may agree, and the one row on an edge not.
+    """
+    for part in walk(model):
+        if package_of(part) == "sklearn" and type(part).__name__ not in _SUMS and not type(part).__module__.startswith("sklearn._loss"):
+            raise NotCompiled(f"{type(part).__name__} is not among the estimators that are known to be the same as a graph")
+
+
 def _converted(model: Any, width: int, columns: tuple[Column, ...], *, features: bool) -> Any:
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import DoubleTensorType, StringTensorType
@@ -50,7 +71,7 @@ def _converted(model: Any, width: int, columns: tuple[Column, ...], *, features:
         types = [(MATRIX, DoubleTensorType([None, width]))]
     _imputers_in_float64()
     document: Any = None
-    for options in [None] if features or not hasattr(model, "classes_") else _OPTIONS[hasattr(model, "predict_proba")]:
+    for options in [None] if features or not hasattr(model, "classes_") else _options(model):
         try:
             document = convert_sklearn(model, initial_types=types, options=options)
             break
@@ -64,6 +85,16 @@ def _converted(model: Any, width: int, columns: tuple[Column, ...], *, features:
         raise NotCompiled(f"skl2onnx cannot write it: {type(failure).__name__}: {text[:200]}") from failure
     _in_float64(document)
     return document
+
+
+def _options(model: Any) -> list[dict[Any, Any] | None]:
+    """What is tried one after another: not every estimator knows each option, and a pipeline hands them on by its last step alone."""
+    last = model
+    while hasattr(last, "steps"):
+        last = last.steps[-1][1]
+    if hasattr(model, "predict_proba"):
+        return [{"zipmap": False}, None]
+    return [{"zipmap": False, "raw_scores": True}, {"raw_scores": True}, {id(last): {"raw_scores": True}}, {"zipmap": False}, None]
 
 
 def _in_float64(document: Any) -> None:

@@ -143,22 +143,32 @@ def _xgboost_regressor(model: Any) -> Ensemble:
 def _added_as_xgboost_does(model: Any, booster: Any) -> Any:
     """xgboost begins with its base score, in 32 bits, and adds tree after tree; treelite adds it last, and another last bit comes out.
 
-    So it becomes a tree that comes first. How xgboost rounds it is tried.
+    So it becomes a tree that comes first. What it is to the last bit is found out: xgboost keeps it as a probability of few digits.
     """
     header = model.get_header_accessor()
     base = header.get_field("base_scores").astype(np.float32)
     header.set_field("base_scores", np.zeros(len(base)))
     rows = _around(thresholds(Ensemble(model, "", "float32"), model.num_feature))
     expected = booster.inplace_predict(rows, predict_type="margin", validate_features=False).reshape(len(rows), -1)
-    made = None
-    for step in (0, 1, -1, 2, -2):
-        rounded = base
-        for _ in range(abs(step)):
-            rounded = np.nextafter(rounded, np.float32(np.inf * np.sign(step)))
-        made = _with_first(model, rounded)
-        if np.array_equal(_margins(made, rows), expected, equal_nan=True):
-            break
-    return made
+    return _with_first(model, _base_to_the_bit(model, base, rows, expected))
+
+
+def _base_to_the_bit(model: Any, base: Array, rows: Array, expected: Array) -> Array:
+    """The base score, near the one given, from which the trees add up to what is expected; the one given where there is none."""
+    import treelite
+
+    leaves = treelite.gtil.predict_per_tree(model, rows, nthread=1).reshape(len(rows), model.num_tree)
+    classes = model.get_header_accessor().get_field("class_id")
+    found = base.copy()
+    for index in range(len(base)):
+        near = (base[index].view(np.int32) + np.arange(-_NEAR, _NEAR + 1, dtype=np.int32)).view(np.float32)
+        sums = np.repeat(near[None, :], len(rows), axis=0)
+        for leaf in leaves[:, classes == index].T if len(base) > 1 else leaves.T:
+            sums = sums + leaf[:, None]
+        equal = np.flatnonzero((sums == expected[:, index, None]).all(axis=0))
+        if len(equal):
+            found[index] = near[equal[np.argmin(np.abs(equal - _NEAR))]]
+    return found
 
 
 def _with_first(model: Any, base: Array) -> Any:
@@ -202,13 +212,6 @@ def _around(known: Sequence[Array], rows: int = 256) -> Array:
     return np.ascontiguousarray(np.stack(columns, axis=1), dtype=np.float32)
 
 
-def _margins(model: Any, rows: Array) -> Array:
-    import treelite
-
-    scores: Array = treelite.gtil.predict(model, rows, nthread=1, pred_margin=True).reshape(len(rows), -1)
-    return scores
-
-
 def _lightgbm_booster(booster: Any) -> Ensemble:
     import treelite
 
@@ -233,6 +236,7 @@ def _values_of(model: Any) -> str:
     return "value" if int(np.prod(shape[1:])) == 1 else "values"
 
 
+_NEAR = 1024  # last bits
 _KINDS: Mapping[tuple[str, str], Callable[[Any], Ensemble]] = {
     **{("sklearn", name): _votes for name in ("RandomForestClassifier", "ExtraTreesClassifier")},
     **{("sklearn", name): _mean for name in ("RandomForestRegressor", "ExtraTreesRegressor")},
