@@ -275,7 +275,7 @@ def strange_rows(predictor: Any, rows: Any) -> Table:
         if field.nullable:
             noisy.loc[rng.random(len(table)) < 0.1, field.name] = None
     together = pd.concat([table, noisy], ignore_index=True)
-    named = {name: together[name].where(together[name].notna(), None).to_numpy(dtype=object) for name in together}
+    named = {str(name): together[name].where(together[name].notna(), None).to_numpy(dtype=object) for name in together}
     return Checker(predictor.signature)(Table.of_columns(named))
 
 

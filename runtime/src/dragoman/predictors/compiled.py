@@ -53,7 +53,8 @@ class CompiledPredictor:
         if graph is not None and graph.columns:
             return self._columns(table, graph)
         try:
-            matrix = self._matrix(table)
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, and is not taken
+                matrix = self._matrix(table)
         except InvalidInput:
             return None
         return matrix if self._takes(matrix) else None
