@@ -68,6 +68,7 @@ def begin(boot: Boot, asked: Compile, manifest: ModelDeployment, predictor: Pred
 
 def answer(out: children.Out, boot: Boot, asked: Compile, manifest: ModelDeployment, predictor: Predictor | None) -> None:
     """In the child: all that it does."""
+    os.close(boot.listener_fd)  # a drain closes it; this process must not keep it open
     _give_way(boot.lifeline_fd)
     try:
         made = _made(out, boot, asked, manifest, predictor)

@@ -37,6 +37,7 @@ _NEVER = {
     "python": "its author's own code answers",
     "compiled": "it is compiled already",
 }  # formats for which nobody need try, and why
+_ON_DEMAND = "models that are brought into memory when a request comes are not compiled"
 
 logger = logging.getLogger("dragoman")
 
@@ -77,11 +78,8 @@ class Compiler:
         self._asked: tuple[Compile, asyncio.Future[Made | None]] | None = None
         self._loaders = 0  # that have ended meanwhile
         self._stopped = False
-        for name in models:
-            if self._wanted(name) and settings.cache_size is not None:
-                self._show(name, "LeftOut", "models that are brought into memory when a request comes are not compiled")
-            else:
-                self._show(name, "Waiting" if self._wanted(name) else "Off")
+        for name in filter(self._wanted, models):
+            models[name].compiled = CompiledStatus("Waiting") if settings.cache_size is None else CompiledStatus("LeftOut", _ON_DEMAND)
 
     # --- what is served ---
 

@@ -120,7 +120,8 @@ class Uptake:
             warnings.simplefilter("ignore")
             given = predictor.predict(model.checked(row), said.compiled.outputs, {})
         answer = checked_outputs(given, said.compiled.outputs, row.rows)
-        return predictor, answer, max(0, loading.private_bytes() - before)
+        grown = loading.private_bytes() - before  # less than it took, where memory that was free already is used for it
+        return predictor, answer, max(grown, said.compiled.bytes)
 
     def _too_much(self, model: ServedModel, memory_bytes: int) -> str:
         """Why it takes too much memory; "" where it does not, or nobody can say what the originals take (systems without /proc)."""
