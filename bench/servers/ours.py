@@ -9,6 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,19 +51,23 @@ def _ask(case: Case) -> Asked:
     return Asked(instances(case, f"/v1/models/{case.model}:predict"), predictions)
 
 
-def status(launch: Launch) -> dict[str, Any]:
+def _status(launch: Launch) -> dict[str, Any]:
     with urllib.request.urlopen(launch.management + "/status", timeout=10) as reply:
-        found: dict[str, Any] = json.load(reply)["models"][0]
+        found: dict[str, Any] = json.load(reply)
         return found
 
 
 def _compiled(launch: Launch) -> str:
-    """What /status says of the compiled model, once it says that it is done with it and every worker has taken it up."""
+    """What /status says of the compiled model, once all workers use it, or once it says why there is none."""
     due = time.monotonic() + SETTLE_SECONDS
     while time.monotonic() < due:
-        found = status(launch).get("compiled", {})
-        if found.get("state") not in (None, "Pending", "Compiling"):
-            return " ".join(str(found[key]) for key in ("state", "engine", "reason", "message") if found.get(key))
+        found = _status(launch)
+        compiled = found["models"][0].get("compiled", {})
+        state = compiled.get("state")
+        if state in ("LeftOut", "Failed"):
+            return f"{state}: {compiled.get('reason')}"
+        if state == "Compiled" and len(compiled.get("workers", ())) == len(found["workers"]):
+            return f"{compiled.get('engine')}, up to {compiled.get('fasterUpToRows')} rows"
         time.sleep(0.1)
     return f"not compiled after {SETTLE_SECONDS} s"
 
@@ -71,8 +76,9 @@ def _compiles() -> str:
     return "" if COMPILES else "spec.serving.compile is not there in this version"
 
 
+@cache
 def compiled_folder(case: Case) -> Path:
-    """Where `dragoman compile` writes, anew each time. Ends with an error when it refuses."""
+    """What `dragoman compile` wrote, once a run. Ends with an error when it refuses."""
     folder = WORK / "compiled" / case.name / case.model
     shutil.rmtree(folder.parent, ignore_errors=True)
     folder.parent.mkdir(parents=True)

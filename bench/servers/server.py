@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -57,6 +58,7 @@ class Up:
     launch: Launch
     question: Question
     pid: int
+    ready_seconds: float  # from the command to readiness
     settled: str
 
 
@@ -68,9 +70,11 @@ def up(server: Server, case: Case, workers: int, core: int | str | None) -> Iter
         raise SystemExit(f"{server.label} does not speak {case.form}")
     launch = server.launch(case, workers)
     name = f"suite-{case.name}-{server.name}"
+    began = time.monotonic()
     with started(name, launch.command, launch.base, launch.ready, core=core, environment=launch.environment) as running:
+        seconds = time.monotonic() - began
         check(server, case, launch.base, asked)
-        yield Up(server, launch, asked.question, running.pid, server.settle(launch))
+        yield Up(server, launch, asked.question, running.pid, seconds, server.settle(launch))
 
 
 def check(server: Server, case: Case, base: str, asked: Asked) -> None:

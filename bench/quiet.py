@@ -1,0 +1,50 @@
+"""Time: how long a run may take, and when the machine is its own."""
+
+from __future__ import annotations
+
+import fcntl
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+class TimeUp(Exception):
+    """The run has taken as long as it may: what was measured until now is the result."""
+
+
+class Quiet:
+    """A bound on a run's time, and the lock of a machine that others use as well.
+
+    The lock file is held for ourselves while figures are taken, and shared while servers start. Waiting for it does not count.
+    """
+
+    def __init__(self, limit_seconds: float, lock: Path | None = None) -> None:
+        self._due = time.monotonic() + limit_seconds
+        self._file = lock.open("a") if lock else None
+        self.waited = 0.0
+        self._hold(fcntl.LOCK_SH)
+
+    def check(self) -> None:
+        if time.monotonic() > self._due:
+            raise TimeUp
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        self.check()
+        self._hold(fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            self._hold(fcntl.LOCK_SH)
+
+    def _hold(self, kind: int) -> None:
+        if self._file is None:
+            return
+        began = time.monotonic()
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+        time.sleep(0.05)  # whoever waits gets it
+        fcntl.flock(self._file, kind)
+        waited = time.monotonic() - began
+        self._due += waited
+        self.waited += waited
