@@ -22,6 +22,7 @@ from dragoman.compiling.rows import Rows
 from dragoman.compiling.speed import compare
 from dragoman.predictors import Predictor
 from dragoman.predictors.compiled import VERDICT, load
+from dragoman.predictors.explaining import ExplainingPredictor
 from dragoman.predictors.program import Program, write
 
 __all__ = ["compile_model", "versions"]
@@ -60,7 +61,7 @@ def versions() -> dict[str, str]:
 
 
 def _compiled(predictor: Predictor, folder: Path) -> Compiled:
-    original = _innermost(predictor)
+    original = _unexplained(predictor)
     parts = parts_of(original)
     rows = Rows(original, parts.thresholds)
     for file, content in parts.files.items():
@@ -85,9 +86,9 @@ def _compiled(predictor: Predictor, folder: Path) -> Compiled:
     )
 
 
-def _innermost(predictor: Any) -> Any:
-    """Explanations and the like are the original's in any case."""
-    while hasattr(predictor, "inner"):
+def _unexplained(predictor: Any) -> Any:
+    """Explanations are the original's in any case. Other predictors around predictors, as an author's steps, are part of the model."""
+    while isinstance(predictor, ExplainingPredictor):
         predictor = predictor.inner
     return predictor
 
