@@ -56,6 +56,15 @@ def _legend(figure: Figure) -> None:
     figure.legend(handles=kinds, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, frameon=False)
 
 
+def _logarithmic(axes: Axes) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
+
+
 def _rates(results: Results) -> Figure | None:
     from matplotlib.figure import Figure
 
@@ -92,8 +101,8 @@ def _ratios(results: Results) -> Figure | None:
         return None
     figure = Figure(figsize=(9, 0.34 * len(lines) + 1.4), layout="constrained")
     axes: Axes = figure.subplots()
-    shown = [server for server in SERVERS if server != "floor" and server in results.servers()]
-    colours = mpl.colormaps["tab20"]
+    shown = [server for server in results.servers() if server != "floor"]
+    colours = mpl.colormaps["tab10"]
     for number, server in enumerate(shown):
         places, values = [], []
         for place, (case, count) in enumerate(lines):
@@ -101,11 +110,10 @@ def _ratios(results: Results) -> Figure | None:
             if cell is not None and floor is not None:
                 places.append(place)
                 values.append(median(ratios(cell.rates(), floor.rates())))
-        marker = "o" if _colour(server) == _OURS else "s"
-        axes.plot(values, places, marker, color=colours(number), label=SERVERS[server].label, markersize=7, alpha=0.9)
+        marker = "o" if _colour(server) == _OURS else "D"
+        axes.plot(values, places, marker, color=colours(number % 10), label=SERVERS[server].label, markersize=7, alpha=0.85)
     axes.axvline(1, color=_FLOOR, linewidth=1.2, label="the floor")
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
+    _logarithmic(axes)
     axes.set_yticks(range(len(lines)), [f"{case}, {count} connection{'s' if count > 1 else ''}" for case, count in lines])
     axes.invert_yaxis()
     axes.grid(axis="y", linewidth=0.4)
@@ -132,8 +140,7 @@ def _latency(results: Results) -> Figure | None:
             axes.plot(found, [place] * len(found), color=_colour(server), linewidth=1.5)
             for value, (marker, _) in zip(found, quantiles.values(), strict=True):
                 axes.plot(value, place, marker, color=_colour(server), markersize=6, markeredgewidth=2)
-        axes.set_xscale("log")
-        axes.xaxis.set_major_formatter("{x:g}")
+        _logarithmic(axes)
         axes.grid(axis="x", linewidth=0.4)
         axes.set(title=f"{count} connection{'s' if count > 1 else ''}", xlabel="ms (logarithmic)")
     panels[0].set_yticks(range(len(servers)), [SERVERS[server].label for server in servers])

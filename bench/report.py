@@ -109,7 +109,7 @@ def _workers(results: Results) -> Iterable[str]:
 
 def latencies(results: Results) -> str:
     rows = []
-    for cell in results.cells:
+    for cell in sorted(results.cells, key=lambda c: (list(CASES).index(c.case), c.workers, c.connections, list(SERVERS).index(c.server))):
         figures = [short(cell.middle(name)) for name in ("p50", "p99", "p999")]
         workers = f", {cell.workers} workers" if cell.workers > 1 else ""
         rows.append((cell.case + workers, SERVERS[cell.server].label, str(cell.connections), *figures, f"{cell.middle('cpu_ms'):.3f}"))
@@ -118,7 +118,8 @@ def latencies(results: Results) -> str:
 
 def starts(results: Results) -> str:
     rows = []
-    for name, start in results.starts.items():
+    for name in [name for name in SERVERS if name in results.starts]:
+        start = results.starts[name]
         size = results.sizes_mb.get(_size_of(name))
         rows.append((SERVERS[name].label, shown(start.seconds), shown(start.pss_mb), "" if size is None else short(size)))
     told = table(
@@ -131,7 +132,8 @@ def starts(results: Results) -> str:
 
 
 def _size_of(server: str) -> str:
-    return SERVERS[server].packages or ("floor" if server.startswith("floor") else "ours[sklearn]")
+    own = {"floor": "floor", "floor-batching": "floor", "compiled-only": "ours, compiled only"}
+    return SERVERS[server].packages or own.get(server, "ours[sklearn]")
 
 
 def _others(results: Results) -> Iterable[str]:

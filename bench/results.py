@@ -8,6 +8,7 @@ from pathlib import Path
 
 import msgspec
 from bench.contest import HERE, median
+from bench.servers import SERVERS
 from bench.wrk import Load
 
 FOLDER = HERE / "results"
@@ -60,8 +61,9 @@ class Results(msgspec.Struct):
         return next((c for c in found if c.loads), None)
 
     def servers(self, case: str | None = None) -> list[str]:
-        """In the order of their first figures."""
-        return list(dict.fromkeys(c.server for c in self.cells if c.loads and case in (None, c.case)))
+        """In the table's order."""
+        found = {c.server for c in self.cells if c.loads and case in (None, c.case)}
+        return [name for name in SERVERS if name in found]
 
     def connections(self, case: str, workers: int = 1) -> list[int]:
         return sorted({c.connections for c in self.cells if c.loads and c.case == case and c.workers == workers})

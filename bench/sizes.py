@@ -19,6 +19,7 @@ def measure(results: Results, packages: list[str]) -> None:
     """Fills `sizes_mb` and `versions`, of ours and of so many environments."""
     results.sizes_mb["floor"] = of_packages(*_FLOOR)
     results.sizes_mb["ours[sklearn]"] = of_packages("dragoman[sklearn]")
+    results.sizes_mb["ours, compiled only"] = of_packages("dragoman", "onnxruntime", "treelite")
     results.sizes_mb["ours[all]"] = of_packages("dragoman[all]")
     for name in ("dragoman", "scikit-learn", "numpy", "uvicorn", "starlette"):
         results.versions[name] = metadata.version(name)

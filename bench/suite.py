@@ -17,8 +17,9 @@ import re
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench import models, report, sizes
@@ -149,22 +150,18 @@ def _prepare(plan: Plan, results: Results) -> None:
     sizes.measure(results, list(dict.fromkeys(used)))
 
 
-def _work(plan: Plan, results: Results, quiet: Quiet) -> list[Callable[[], None]]:
+def _work(plan: Plan, results: Results, quiet: Quiet) -> Iterator[Callable[[], None]]:
     present = _present(plan, results)
-    found: list[Callable[[], None]] = []
     if plan.starts:
-        able = [SERVERS[name] for name in plan.starts if name in present]
-        found.append(lambda: starts(results, quiet, able, plan.start_rounds))
+        yield partial(starts, results, quiet, [SERVERS[name] for name in plan.starts if name in present], plan.start_rounds)
     for step in plan.steps:
         for case in chosen(step.cases):
             able = [SERVERS[name] for name in step.servers if name in present and SERVERS[name].ask(case) is not None]
-            found.append(lambda s=step, c=case, a=able: side_by_side(results, quiet, c, a, s.connections, s.pace, s.workers))  # type: ignore[misc]
+            yield partial(side_by_side, results, quiet, case, able, step.connections, step.pace, step.workers)
     if plan.grpc:
-        grpc = plan.grpc
-        found.append(lambda: grpc_and_rest(results, quiet, grpc))
+        yield partial(grpc_and_rest, results, quiet, plan.grpc)
     if plan.offline_rounds:
-        found.append(lambda: predict_file(results, quiet, plan.offline_rounds))
-    return found
+        yield partial(predict_file, results, quiet, plan.offline_rounds)
 
 
 def _present(plan: Plan, results: Results) -> set[str]:
