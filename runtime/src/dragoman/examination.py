@@ -67,8 +67,13 @@ def begin(boot: Boot, load: Load, manifest: ModelDeployment, limit_seconds: floa
 def loaded_and_examined(load: Load, manifest: ModelDeployment, boot: Boot) -> Examined:
     from dragoman import loading
 
+    return with_libraries(lambda: loading.examine(load, manifest, loading.load_model(load, manifest, boot.settings)))
+
+
+def with_libraries(work: Callable[[], Examined]) -> Examined:
+    """And what it imported of the libraries that its parent may import, too."""
     before = set(sys.modules)
-    examined = loading.examine(load, manifest, loading.load_model(load, manifest, boot.settings))
+    examined = work()
     libraries = [name for name in sys.modules if name not in before and name.partition(".")[0] in _SHARED]
     return msgspec.structs.replace(examined, libraries=libraries)
 

@@ -249,11 +249,13 @@ class Loader:
         before = loading.private_bytes()
         loaded = loading.load_model(load, outcome.manifest, self._boot.settings)
         outcome.taken_bytes = (loading.private_bytes() - before) // self._boot.settings.workers
-        canary = Examination.fork(lambda: loading.examine(load, outcome.manifest, loaded), CANARY_SECONDS, self._leave)
+        trying = lambda: examination.with_libraries(lambda: loading.examine(load, outcome.manifest, loaded))  # noqa: E731
+        canary = Examination.fork(trying, CANARY_SECONDS, self._leave)
         canary.wait()
         examined = canary.result()
         if examined.reason:
             raise serve_error(examined.reason, examined.message)
+        _import_libraries(examined.libraries)
         outcome.predictor, outcome.signature = loaded.predictor, loading.signature_of(examined)
         return examined, False
 
@@ -322,9 +324,10 @@ def _import_libraries(names: Sequence[str]) -> None:
     """What one model needed, the next may need, too: children and workers to come have it from here."""
     if not names:
         return
+    from dragoman.formats.pandas_later import pandas_later
     from dragoman.formats.threads import without_threads
 
-    with without_threads(), warnings.catch_warnings():
+    with without_threads(), pandas_later(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name in names:
             with contextlib.suppress(ImportError):

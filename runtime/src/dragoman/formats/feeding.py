@@ -11,6 +11,7 @@ from typing import Any
 
 from dragoman.formats.estimators import package_of
 from dragoman.formats.inference import names_of, takes_texts
+from dragoman.formats.libraries import require
 from dragoman.predictors.feed import Feed, as_array, as_array_with_none, as_frame, as_frame_with_none, as_texts
 
 
@@ -25,6 +26,7 @@ def feed_of(model: Any, parts: Sequence[Any], *, whole: bool) -> Feed:
     if names_of(model) is None:
         return array
     if not whole or not all(_needs_no_names(part) for part in parts):
+        require("pandas", "what was fitted on named columns")  # now, for all who share the model, and not in the first request
         return frame
     for part in parts:
         getattr(part, "__dict__", {}).pop("feature_names_in_", None)

@@ -12,6 +12,7 @@ from dragoman.errors import PolicyViolation
 from dragoman.formats import sidecar
 from dragoman.formats.format import CodePolicy, Found, LoadedModel, ModelFiles, Settings
 from dragoman.formats.loaded import with_signature
+from dragoman.formats.pandas_later import pandas_later
 from dragoman.formats.threads import without_threads
 from dragoman.signature import Field, Signature, declare
 
@@ -33,7 +34,7 @@ def load_found(
     found: Found, files: ModelFiles, inputs: Sequence[Field], outputs: tuple[str | None, Sequence[Any] | None], settings: Settings
 ) -> LoadedModel:
     """Loaded by its format; what model.json says goes over what the model knows, and what the manifest declares over both."""
-    with without_threads():
+    with without_threads(), pandas_later():
         loaded = found.format.load(files, found.file, settings)
     beside = sidecar.read(files)
     signature, rows_independent, warnings = loaded.predictor.signature, loaded.predictor.rows_independent, loaded.warnings
