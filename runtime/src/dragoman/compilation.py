@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 import logging
 import os
@@ -68,6 +69,8 @@ def begin(boot: Boot, asked: Compile, manifest: ModelDeployment, predictor: Pred
 
 def answer(out: children.Out, boot: Boot, asked: Compile, manifest: ModelDeployment, predictor: Predictor | None) -> None:
     """In the child: all that it does."""
+    gc.freeze()  # what the loader, which does not collect, made; it stays shared
+    gc.enable()
     os.close(boot.listener_fd)  # a drain closes it; this process must not keep it open
     _give_way(boot.lifeline_fd)
     try:

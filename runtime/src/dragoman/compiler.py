@@ -159,7 +159,7 @@ class Compiler:
                 self._show_use(name, job)
             ticket, answer = job.pending.pop(index, (0, None))
             if answer is not None and not answer.done():
-                said = f"worker {index} ended while it took it up"
+                said = "" if self._stopped else f"worker {index} ended while it took it up"
                 answer.set_result(TakenUp(ticket=ticket, model=name, used=False, reason=said, failed=True))
 
     def on_exit(self, index: int, status: int) -> None:
