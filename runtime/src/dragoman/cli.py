@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -152,39 +151,30 @@ def serve(
 
     SIGTERM or Ctrl-C drains: no request is lost. A second one ends at once.
     """
-    from dragoman import logs, startup
-    from dragoman.settings import Settings
-    from dragoman.supervisor import serve as run
+    from dragoman import startup
+    from dragoman.serve_arguments import ServeArguments
 
-    with _clear_errors():
-        terminal = sys.stderr.isatty()
-        form: logs.LogFormat = ("text" if terminal else "json") if log_format == "auto" else log_format
-        if log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
-            raise InvalidSpec(f"--log-level {log_level}: must be DEBUG, INFO, WARNING or ERROR")
-        logs.configure(form, log_level)
-        manifests = startup.manifests_of(targets)
-        settings = Settings(
-            host=host,
-            port=port,
-            grpc_port=grpc_port,
-            management_port=management_port,
-            workers=workers or max(m.spec.serving.workers for m in manifests),
-            code_formats=code_formats,
-            cache_dir=None if cache_dir is None else str(cache_dir),
-            cache_bytes=cache_bytes,
-            cache_size=cache_size,
-            drain_seconds=drain_seconds,
-            termination_log=str(termination_log) if termination_log else startup.default_termination_log(),
-            revision=os.environ.get("DRAGOMAN_REVISION", ""),
-            log_format=form,
-            log_level=log_level,
-            access_log=access_log,
-            head_seconds=head_seconds,
-            keep_alive_seconds=keep_alive_seconds,
-            fork=sys.platform != "darwin" if start_method == "auto" else start_method == "fork",
-        )
-        startup.check_tokens(manifests, settings.termination_log)
-        raise typer.Exit(run(manifests, settings, startup.welcome if sys.stdout.isatty() or form == "text" else None))
+    asked = ServeArguments(
+        targets=targets,
+        host=host,
+        port=port,
+        grpc_port=grpc_port,
+        management_port=management_port,
+        workers=workers,
+        code_formats=code_formats,
+        cache_dir=None if cache_dir is None else str(cache_dir),
+        cache_bytes=cache_bytes,
+        cache_size=cache_size,
+        drain_seconds=drain_seconds,
+        termination_log=None if termination_log is None else str(termination_log),
+        log_format=log_format,
+        log_level=log_level,
+        access_log=access_log,
+        head_seconds=head_seconds,
+        keep_alive_seconds=keep_alive_seconds,
+        start_method=start_method,
+    )
+    raise typer.Exit(startup.serve(asked))
 
 
 @app.command(short_help="Predict a file of rows, offline.")

@@ -6,15 +6,60 @@ import contextlib
 import json
 import os
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dragoman import auth, manifest
-from dragoman.errors import InvalidSpec, ModelNotFound
+from dragoman import auth, logs, manifest
+from dragoman.errors import DragomanError, InvalidSpec, ModelNotFound, ServeError
 from dragoman.manifest import ModelDeployment
+from dragoman.serve_arguments import ServeArguments
+from dragoman.settings import Settings
 from dragoman.status import ServerStatus
 
 _TERMINATION_LOG = Path("/dev/termination-log")
+
+
+def serve(asked: ServeArguments) -> int:
+    """Serve until told to stop; the exit code. A foreseen error is one sentence and its documented exit code, never a stack trace."""
+    form: logs.LogFormat = ("text" if sys.stderr.isatty() else "json") if asked.log_format == "auto" else asked.log_format
+    try:
+        if asked.log_level.upper() not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise InvalidSpec(f"--log-level {asked.log_level}: must be DEBUG, INFO, WARNING or ERROR")
+        logs.configure(form, asked.log_level)
+        manifests = manifests_of(asked.targets)
+        settings = settings_of(asked, manifests, form)
+        check_tokens(manifests, settings.termination_log)
+        from dragoman import supervisor  # here, for commands that need none of it
+
+        return supervisor.serve(manifests, settings, welcome if sys.stdout.isatty() or form == "text" else None)
+    except DragomanError as error:
+        said = f"{error.reason}: {error.message}"
+        sys.stderr.write(f"\033[31m{said}\033[0m\n" if sys.stderr.isatty() else f"{said}\n")
+        return error.exit_code if isinstance(error, ServeError) else 1
+
+
+def settings_of(asked: ServeArguments, manifests: Sequence[ModelDeployment], log_format: logs.LogFormat) -> Settings:
+    return Settings(
+        host=asked.host,
+        port=asked.port,
+        grpc_port=asked.grpc_port,
+        management_port=asked.management_port,
+        workers=asked.workers or max(m.spec.serving.workers for m in manifests),
+        code_formats=asked.code_formats,
+        cache_dir=asked.cache_dir,
+        cache_bytes=asked.cache_bytes,
+        cache_size=asked.cache_size,
+        drain_seconds=asked.drain_seconds,
+        termination_log=asked.termination_log or default_termination_log(),
+        revision=os.environ.get("DRAGOMAN_REVISION", ""),
+        log_format=log_format,
+        log_level=asked.log_level,
+        access_log=asked.access_log,
+        head_seconds=asked.head_seconds,
+        keep_alive_seconds=asked.keep_alive_seconds,
+        fork=sys.platform != "darwin" if asked.start_method == "auto" else asked.start_method == "fork",
+    )
 
 
 def manifests_of(targets: Sequence[str]) -> list[ModelDeployment]:
