@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bench.contest import median
-from bench.results import Results, ratios
+from bench.findings import Results, ratios
 
 
 @dataclass(frozen=True)

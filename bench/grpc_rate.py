@@ -11,9 +11,9 @@ from pathlib import Path
 
 import grpc
 from bench.cases import CASES, agree
+from bench.findings import Results
 from bench.measure import Pace
 from bench.quiet import Quiet
-from bench.results import Results
 from bench.servers import SERVERS, up
 
 from dragoman.proto import open_inference as proto

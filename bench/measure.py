@@ -13,8 +13,8 @@ import msgspec
 from bench import wrk
 from bench.cases import CASES, Case
 from bench.contest import cpu_seconds, pss_bytes
+from bench.findings import Cell, Results, Start
 from bench.quiet import Quiet
-from bench.results import Cell, Results, Start
 from bench.servers import Server, Up, up
 
 FAILURES = (SystemExit, OSError, ValueError, LookupError, subprocess.SubprocessError)  # of a server: it is left out, and the others go on

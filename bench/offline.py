@@ -10,8 +10,8 @@ from pathlib import Path
 import pandas as pd
 from bench import models
 from bench.contest import WORK
+from bench.findings import Results
 from bench.quiet import Quiet
-from bench.results import Results
 
 ROWS = 100_000
 _SCRIPT = """

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import matplotlib as mpl
 from bench.cases import CASES
 from bench.contest import median
+from bench.findings import Results, ratios
 from bench.goals import short
-from bench.results import Results, ratios
 from bench.servers import SERVERS
 
 if TYPE_CHECKING:

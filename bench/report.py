@@ -12,8 +12,8 @@ from pathlib import Path
 from bench import plots
 from bench.cases import CASES
 from bench.contest import ROOT, median
+from bench.findings import FOLDER, Cell, Results, load, ratios
 from bench.goals import Verdict, judged, short, shown
-from bench.results import FOLDER, Cell, Results, load, ratios
 from bench.servers import SERVERS
 
 README = ROOT / "README.md"

@@ -8,7 +8,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from bench.results import Results
+from bench.findings import Results
 from bench.servers.server import VENVS
 from packaging.requirements import Requirement
 

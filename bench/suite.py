@@ -25,11 +25,11 @@ from pathlib import Path
 from bench import models, report, sizes
 from bench.cases import chosen
 from bench.contest import HERE, ROOT, WORK
+from bench.findings import FOLDER, Results, save
 from bench.grpc_rate import grpc_and_rest
 from bench.measure import FAILURES, Pace, side_by_side, starts
 from bench.offline import predict_file
 from bench.quiet import Quiet, TimeUp
-from bench.results import FOLDER, Results, save
 from bench.servers import SERVERS
 
 OURS = ("ours", "ours-unbatched", "compiled")
