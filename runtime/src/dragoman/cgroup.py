@@ -1,6 +1,6 @@
 """What the container's cgroup says: how much CPU this process may use, and whether the kernel killed something for memory.
 
-Both versions are read: v2 (`cpu.max`, `memory.events`) and v1 (`cpu.cfs_quota_us`, `memory.oom_control`). Outside a cgroup, or where
+Both versions are read: v2 (`cpu.max`, `memory.events`, …) and v1 (`cpu.cfs_quota_us`, `memory.oom_control`, …). Outside a cgroup, or where
 its files cannot be read, the answers are the machine's cores and None.
 """
 
@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 
 _ROOT = Path("/sys/fs/cgroup")
+_NO_LIMIT = 1 << 60  # bytes; v1 writes "none" as a number beyond that
 
 
 def cpus() -> float:
@@ -31,6 +32,19 @@ def oom_kills() -> int | None:
         match = re.search(r"^oom_kill (\d+)", _text(file), re.MULTILINE)
         if match:
             return int(match[1])
+    return None
+
+
+def memory_left() -> int | None:
+    """Bytes that may still be taken before the kernel ends something, of files' pages counted as free; None without a limit."""
+    for folder, limit, used, reclaimable in (
+        (_folder(""), "memory.max", "memory.current", "inactive_file"),
+        (_folder("memory"), "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        bound, taken = _text(folder / limit).strip(), _text(folder / used).strip()
+        if bound.isdigit() and taken.isdigit() and int(bound) < _NO_LIMIT:
+            files = re.search(rf"^{reclaimable} (\d+)", _text(folder / "memory.stat"), re.MULTILINE)
+            return max(0, int(bound) - int(taken) + (int(files[1]) if files else 0))
     return None
 
 

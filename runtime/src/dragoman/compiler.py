@@ -17,8 +17,8 @@ from typing import Any
 
 import msgspec
 
-from dragoman import metrics
-from dragoman.compiled import Made
+from dragoman import cgroup, metrics
+from dragoman.compiled import Compiled, Made
 from dragoman.manifest import ModelDeployment
 from dragoman.messages import Compile, Compiling, Ended, Load, Message, PutDown, StopCompiling, TakenUp, TakeUp
 from dragoman.settings import Settings
@@ -32,6 +32,7 @@ LONGEST_SECONDS = 600.0  # that compiling one model may take; less where loading
 _LOADERS = 2  # that may end while one model is compiled
 _CRASHES = 2  # of workers that use a compiled model, after which nobody does
 _CRASHED = frozenset({signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE})
+_LIBRARY_BYTES, _TIMES_ITS_SIZE = 128 * 1024 * 1024, 4  # what a compiling child takes: 290 MB were seen with a forest of 63 MB
 _NEVER = {
     "onnx": "an ONNX model is answered by ONNX Runtime as it is",
     "python": "its author's own code answers",
@@ -224,6 +225,10 @@ class Compiler:
     async def _made(self, name: str, job: Job) -> Made | None:
         """What compiling came to; None where nobody wants it any more."""
         kept, digest = self._kept(name), job.load.digest
+        left, needed = cgroup.memory_left(), _LIBRARY_BYTES + _TIMES_ITS_SIZE * self._models[name].bytes
+        if left is not None and left < needed:
+            why = f"compiling it may take {needed:,} bytes, and the container has {left:,} left: give it more memory"
+            return Made(compiled=Compiled(reason=why))
         if not kept.attempt(digest):
             return Made(failure="compiling it has ended its process or its container before; it is tried again after a day")
         request = self._request(name)
