@@ -124,6 +124,15 @@ def _named(original: Any, rows: Any) -> Any:
     return pd.DataFrame(rows, columns=original.feature_names_in_)
 
 
+def test_what_a_compiled_model_does_not_answer_the_original_answers(server: Server) -> None:
+    found = settled(server, "forest")
+    rows = np.repeat(nuclei()[0].to_numpy()[:3], found["fasterUpToRows"], axis=0)
+    whole = probabilities(server, "forest", rows)
+    np.testing.assert_array_equal(whole, np.repeat(whole[:: found["fasterUpToRows"]], found["fasterUpToRows"], axis=0))
+    explained = httpx.post(f"{server.rest}/v1/models/iris:explain", json={"instances": [FLOWER]}, timeout=30)
+    assert explained.status_code == 200, explained.text
+
+
 def test_what_is_not_compiled_says_why(server: Server) -> None:
     own_code = settled(server, "centred")
     assert (own_code["state"], own_code["reason"]) == ("LeftOut", "its author's own code answers")
@@ -245,6 +254,16 @@ def test_a_compiling_process_that_dies_is_told_and_not_tried_again_and_one_at_wo
         assert server.terminate() == 0
         assert not Path(f"/proc/{pid}").exists()
     assert [line["model"] for line in lines(server, "compiling")] == ["iris", "other"]
+
+
+def test_a_loader_that_ends_takes_its_children_along_and_the_next_one_compiles(tmp_path: Path) -> None:
+    with serving(tmp_path, manifest(tmp_path, "iris", IRIS, serving=AUTO)) as server:
+        pid = held(server, "iris")
+        loader = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        os.kill(loader, signal.SIGKILL)
+        assert settled(server, "iris", workers=1)["state"] == "Compiled"
+        eventually(lambda: not Path(f"/proc/{pid}").exists())
+        assert server.predict("iris", [FLOWER]).json() == {"predictions": [0]}
 
 
 def test_processes_that_start_afresh_compile_and_a_cache_that_takes_nothing_does_not_matter(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ class Compiler:
         self._turn = asyncio.Lock()  # one model is compiled at a time
         self._asked: tuple[Compile, asyncio.Future[Made | None]] | None = None
         self._loaders = 0  # that have ended meanwhile
+        self._pid = 0  # of the process that compiles
         self._stopped = False
         for name in filter(self._wanted, models):
             models[name].compiled = CompiledStatus("Waiting") if settings.cache_size is None else CompiledStatus("LeftOut", _ON_DEMAND)
@@ -123,23 +124,29 @@ class Compiler:
 
     def on_compiling(self, told: Compiling) -> None:
         if self._asked is not None and self._asked[0].ticket == told.ticket:
-            name = self._asked[0].load.model
+            name, self._pid = self._asked[0].load.model, told.pid
             self._show(name, "Compiling")
             logger.info("compiling", extra={"model": name, "pid": told.pid})
 
     def on_ended(self, told: Ended) -> None:
+        self._pid = 0
         if self._asked is not None and self._asked[0].ticket == told.ticket:
             self._answer(told.made)
 
-    def on_loader_replaced(self) -> None:
-        """What the old one was at, the new one begins again; not for ever: that may be what ends it."""
+    def on_loader_replaced(self) -> int:
+        """What the old one was at, the new one begins again; not for ever: that may be what ends it.
+
+        Gives the process that was compiling, which ends with its parent; 0 where none was.
+        """
+        orphan, self._pid = self._pid, 0
         if self._asked is None:
-            return
+            return orphan
         self._loaders += 1
         if self._loaders < _LOADERS:
             self._tell_loader(self._asked[0])
         else:
             self._answer(Made(failure="the process that compiled it ended with its loader"))
+        return orphan
 
     # --- hearing the workers ---
 

@@ -104,6 +104,10 @@ class Crew:
         self._asked.clear()
         self._orphans |= {w.pid for w in self.workers if w.pid}
 
+    def adopt(self, pid: int) -> None:
+        """A child of a loader that has ended: it is reaped here."""
+        self._orphans.add(pid)
+
     def watch(self, now: float) -> None:
         """Kill workers that are stuck, and reap orphans. To be called several times a second."""
         for worker in self.workers:

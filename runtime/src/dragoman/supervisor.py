@@ -310,7 +310,9 @@ class Supervisor:
             elif model.failure is not None:
                 self._loader.send(Fail(model=model.name, reason=model.failure.reason, message=model.failure.message))
         self._repository.examiner.on_loader_replaced()
-        self._repository.compiler.on_loader_replaced()
+        orphan = self._repository.compiler.on_loader_replaced()
+        if orphan:
+            self._crew.adopt(orphan)
         self._spawn_when_settled()
 
     # --- hearing and watching the workers ---
