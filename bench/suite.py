@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -104,6 +104,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=2, help="a round")
     parser.add_argument("--starts", action="store_true", help="also start to ready, and memory")
+    parser.add_argument("--quick", action="store_true", help="one round of one second of everything: to see that it runs; into bench/.work")
     parser.add_argument("--limit", type=float, help="seconds after which no further figure is taken")
     parser.add_argument("--quiet-lock", type=Path, help="a file whose lock is held while figures are taken, where others use the machine")
     options = parser.parse_args()
@@ -112,12 +113,19 @@ def main() -> None:
     pace = Pace(options.rounds, options.seconds)
     step = Step(tuple(options.cases), tuple(options.servers), tuple(options.connections), pace, options.workers)
     plan = PLANS.get(name) or Plan(1800, (step,), tuple(options.servers) if options.starts else (), options.rounds)
+    plan = quick(plan) if options.quick else plan
     results = run(name, plan, Quiet(options.limit or plan.limit_seconds, options.quiet_lock))
-    folder = FOLDER if options.plan else WORK / "results"
+    folder = FOLDER if options.plan and not options.quick else WORK / "results"
     save(results, folder)
     report.write(results, folder)
-    print(report.goals(results) if options.plan else (folder / "custom.md").read_text(encoding="utf-8"))
+    print(report.goals(results) if options.plan else report.markdown(results))
     print(f"\n{folder}/{name}.md", file=sys.stderr)
+
+
+def quick(plan: Plan) -> Plan:
+    once = Pace(1, 1)
+    steps = tuple(replace(step, pace=once) for step in plan.steps)
+    return replace(plan, steps=steps, start_rounds=1, grpc=plan.grpc and once, offline_rounds=min(1, plan.offline_rounds))
 
 
 def run(name: str, plan: Plan, quiet: Quiet) -> Results:
