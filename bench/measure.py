@@ -98,21 +98,26 @@ def _predict_seconds(one: Up) -> float | None:
 
 def starts(results: Results, quiet: Quiet, servers: Sequence[Server], rounds: int) -> None:
     """Case A, each server alone, on both cores; the first start of each warms the page cache and is not counted."""
-    case, living = CASES["A"], list(servers)
+    living = list(servers)
     for turn in range(rounds + 1):
-        for server in list(living):
-            with quiet.alone():
+        with quiet.alone():
+            for server in list(living):
                 try:
-                    with up(server, case, 1, None) as one:
-                        wrk.load(one.launch.base, one.question, 4, 1)
-                        memory = pss_bytes(one.pid) / 1e6
+                    seconds, memory = _start(server)
                 except FAILURES as error:
-                    leave_out(results, server, case, f"start: {error}")
+                    leave_out(results, server, CASES["A"], f"start: {error}")
                     living.remove(server)
                     continue
-            if turn:
-                found = results.starts.setdefault(server.name, Start([], []))
-                found.seconds.append(round(one.ready_seconds, 3))
-                found.pss_mb.append(round(memory, 1))
+                if turn:
+                    found = results.starts.setdefault(server.name, Start([], []))
+                    found.seconds.append(round(seconds, 3))
+                    found.pss_mb.append(round(memory / 1e6, 1))
     for name, found in results.starts.items():
         print(f"start {name}: {found.seconds} s, {found.pss_mb} MB", flush=True)
+
+
+def _start(server: Server) -> tuple[float, int]:
+    """Seconds to readiness; bytes after a second of requests."""
+    with up(server, CASES["A"], 1, None) as one:
+        wrk.load(one.launch.base, one.question, 4, 1)
+        return one.ready_seconds, pss_bytes(one.pid)

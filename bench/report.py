@@ -48,6 +48,7 @@ def markdown(results: Results) -> str:
         head(results),
         "## Goals",
         goals(results),
+        "Measured apart: overload, `python -m bench.overload`; the memory of several workers, `python -m bench.memory`.",
         "## Requests a second",
         "Median (least to most) of the rounds; `x`: the ratio to the floor, round by round, its median.",
         *(f"**{name}**: {CASES[name].title}\n\n{rates(results, name)}" for name in CASES if results.servers(name)),
@@ -65,7 +66,7 @@ def markdown(results: Results) -> str:
 
 def head(results: Results) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
-    plotted = "\n".join(f"![{title}]({results.plan}-{name}.svg)\n" for name, title in plots.PLOTS.items())
+    plotted = "\n\n".join(f"![{title}]({results.plan}-{name}.svg)" for name, title in plots.PLOTS.items())
     ended = "" if results.finished else " **The run was ended before it was through: what is missing was not measured.**"
     return (
         f"{results.began}, {results.machine}; servers on core 0, wrk on core 1, loopback; {results.rounds} interleaved rounds of "
