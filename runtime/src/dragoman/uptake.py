@@ -101,7 +101,7 @@ class Uptake:
         finally:
             self._slot.loading(0.0)
         told = msgspec.structs.replace(told, memory_bytes=memory)
-        problem = self._too_much(model, memory) or _difference(wanted, answer, outputs)
+        problem = self._too_much(model, memory) or difference(wanted, answer, outputs)
         if problem or model.held != said.digest or model.predictor is not original:
             del beside, answer
             self._thread.submit(loading.return_memory)
@@ -136,7 +136,7 @@ class Uptake:
         )
 
 
-def _difference(wanted: Prediction, given: Mapping[str, Array], outputs: tuple[str, ...]) -> str:
+def difference(wanted: Prediction, given: Mapping[str, Array], outputs: tuple[str, ...]) -> str:
     """How the answers to the example row differ; "" where they are equal."""
     for name in outputs:
         one, other = wanted.outputs[name], given[name]
