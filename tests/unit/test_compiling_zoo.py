@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.datasets import load_breast_cancer, load_diabetes, load_iris
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
+from threadpoolctl import threadpool_limits
 
 from dragoman.call import PREDICT
 from dragoman.check import Checker
@@ -132,12 +133,12 @@ COMPILED: dict[str, tuple[str, Callable[[], tuple[Any, Any]], Callable[[], Any]]
     "network, classifier": (
         "onnx",
         iris,
-        lambda: make_pipeline(SCALED(), neural_network.MLPClassifier((8,), max_iter=2000, random_state=0)),
+        lambda: make_pipeline(SCALED(), neural_network.MLPClassifier((8,), max_iter=200, random_state=0)),
     ),
     "network, regressor": (
         "onnx",
         diabetes,
-        lambda: make_pipeline(SCALED(), neural_network.MLPRegressor(hidden_layer_sizes=(8,), max_iter=3000, random_state=0)),
+        lambda: make_pipeline(SCALED(), neural_network.MLPRegressor(hidden_layer_sizes=(8,), max_iter=200, random_state=0)),
     ),
     "gaussian naive bayes": ("onnx", iris, naive_bayes.GaussianNB),
     "multinomial naive bayes": ("onnx", iris, lambda: make_pipeline(preprocessing.MinMaxScaler(clip=True), naive_bayes.MultinomialNB())),
@@ -256,6 +257,13 @@ FALL_BACK: dict[str, tuple[str, Callable[[], tuple[Any, Any]], Callable[[], Any]
     ),
     "an author's own": ("none of scikit-learn's own", iris, Own),
 }
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Small models, and other tests beside them: more threads only wait for each other."""
+    with threadpool_limits(1):
+        yield
 
 
 def fitted(data: Callable[[], tuple[Any, Any]], make: Callable[[], Any]) -> Any:
