@@ -19,9 +19,11 @@ class Quiet:
     The lock file is held for ourselves while figures are taken, and shared while servers start. Waiting for it does not count.
     """
 
-    def __init__(self, limit_seconds: float, lock: Path | None = None) -> None:
+    def __init__(self, limit_seconds: float, lock: Path | None = None, *, shared: bool = False) -> None:
+        """`shared`: figures do not matter, the lock is never held for ourselves."""
         self._due = time.monotonic() + limit_seconds
         self._file = lock.open("a") if lock else None
+        self._alone = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
         self.waited = 0.0
         self._hold(fcntl.LOCK_SH)
 
@@ -32,7 +34,7 @@ class Quiet:
     @contextmanager
     def alone(self) -> Iterator[None]:
         self.check()
-        self._hold(fcntl.LOCK_EX)
+        self._hold(self._alone)
         try:
             yield
         finally:

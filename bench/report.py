@@ -51,7 +51,7 @@ def markdown(results: Results) -> str:
         "Measured apart: overload, `python -m bench.overload`; the memory of several workers, `python -m bench.memory`.",
         "## Requests a second",
         "Median (least to most) of the rounds; `x`: the ratio to the floor, round by round, its median.",
-        *(f"**{name}**: {CASES[name].title}\n\n{rates(results, name)}" for name in CASES if results.servers(name)),
+        *(f"**{name}**: {CASES[name].title}\n\n{rates(results, name)}" for name in CASES if results.connections(name)),
         *_workers(results),
         "## Latency and CPU",
         "Milliseconds, medians of the rounds. CPU: user and system time of all the server's processes, a request.",

@@ -114,7 +114,7 @@ def main() -> None:
     step = Step(tuple(options.cases), tuple(options.servers), tuple(options.connections), pace, options.workers)
     plan = PLANS.get(name) or Plan(1800, (step,), tuple(options.servers) if options.starts else (), options.rounds)
     plan = quick(plan) if options.quick else plan
-    results = run(name, plan, Quiet(options.limit or plan.limit_seconds, options.quiet_lock))
+    results = run(name, plan, Quiet(options.limit or plan.limit_seconds, options.quiet_lock, shared=options.quick))
     folder = FOLDER if options.plan and not options.quick else WORK / "results"
     save(results, folder)
     report.write(results, folder)
