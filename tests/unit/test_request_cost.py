@@ -33,9 +33,10 @@ from tests.support.models import iris, loaded
 from dragoman import manifest
 from dragoman.admission import Admission
 from dragoman.app import Application
-from dragoman.call import PREDICT
+from dragoman.call import PREDICT, Call
 from dragoman.check import Checker
-from dragoman.exchange import Worker
+from dragoman.dialects.dialect import Request
+from dragoman.exchange import Worker, decode_large
 from dragoman.formats import probe
 from dragoman.heartbeat import Heartbeats
 from dragoman.http_protocol import Protocol
@@ -60,7 +61,7 @@ class Bound(NamedTuple):
 CASES: dict[str, tuple[str, Any, int, Bound]] = {  # path, document, its rows, and what it may cost
     "v1, one row": (V1, {"instances": [ROW]}, 1, Bound(188, 3600)),
     "v2, one row": (V2, {"inputs": [TENSOR]}, 1, Bound(250, 4200)),
-    "v1, 100 rows": (V1, {"instances": [ROW] * 100}, 100, Bound(188, 33_800)),
+    "v1, 100 rows": (V1, {"instances": [ROW] * 100}, 100, Bound(320, 33_800)),
 }
 
 
@@ -162,6 +163,25 @@ def test_a_request_is_not_dearer_than_it_was(served: Served, case: str) -> None:
         f"{case} costs {own.calls} calls and {own.bytes} bytes beyond the model; the bound is {bound.calls} and {bound.bytes}. "
         f"This file says what to do. Called most often:\n{(whole.by_name - model.by_name).most_common(40)}"
     )
+
+
+def test_a_large_body_is_decoded_without_the_collector_looking_on() -> None:
+    body = json.dumps([[1.0]] * 100_000).encode()
+    looks: list[str] = []
+
+    def look(phase: str, about: dict[str, int]) -> None:
+        looks.append(phase)
+
+    def decode(request: Request) -> Call:
+        gc.callbacks.append(look)
+        try:
+            return Call(Table.of_rows(json.loads(request.body)), (PREDICT,))
+        finally:
+            gc.callbacks.remove(look)
+
+    assert decode_large(decode, Request("POST", V1, {}, body, "", "1", 0.0)).table.rows == 100_000
+    assert not looks
+    assert gc.isenabled()
 
 
 def test_the_count_is_the_same_in_every_run(served: Served) -> None:
