@@ -74,6 +74,14 @@ def diabetes() -> tuple[Any, Any]:
 
 
 @cache
+def about_nought() -> tuple[Any, Any]:
+    """Numbers on both sides of nought, where lightgbm has a threshold of its own."""
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(1500, 8))
+    return rows, (rows[:, 0] * rows[:, 1] + rows[:, 2] > rng.normal(0, 0.5, 1500)).astype(int)
+
+
+@cache
 def penguins() -> tuple[Any, Any]:
     table = load_penguins()
     return table[WORDS + NUMBERS], table["species"]
@@ -184,6 +192,8 @@ COMPILED: dict[str, tuple[str, Callable[[], tuple[Any, Any]], Callable[[], Any]]
     "lightgbm": ("treelite", iris, lambda: lightgbm.LGBMClassifier(n_estimators=10, verbose=-1, n_jobs=1)),
     "lightgbm of two": ("treelite", nuclei, lambda: lightgbm.LGBMClassifier(n_estimators=20, verbose=-1, n_jobs=1)),
     "lightgbm, regressor": ("treelite", diabetes, lambda: lightgbm.LGBMRegressor(n_estimators=20, verbose=-1, n_jobs=1)),
+    "lightgbm about nought": ("treelite", about_nought, lambda: lightgbm.LGBMClassifier(n_estimators=150, verbose=-1, n_jobs=1)),
+    "xgboost of many trees": ("treelite", about_nought, lambda: xgboost.XGBClassifier(n_estimators=300, n_jobs=1)),
     "lightgbm with categories": ("treelite", categorical_penguins, lambda: lightgbm.LGBMClassifier(n_estimators=10, verbose=-1, n_jobs=1)),
     # a graph that feeds trees
     "random forest, scaled": ("onnx+treelite", iris, lambda: make_pipeline(SCALED(), ensemble.RandomForestClassifier(20, random_state=0))),

@@ -148,7 +148,8 @@ def _added_as_xgboost_does(model: Any, booster: Any) -> Any:
     header = model.get_header_accessor()
     base = header.get_field("base_scores").astype(np.float32)
     header.set_field("base_scores", np.zeros(len(base)))
-    rows = _around(thresholds(Ensemble(model, "", "float32"), model.num_feature))
+    known = thresholds(Ensemble(model, "", "float32"), model.num_feature)
+    rows = _around(known, _ROWS_FOR_BASE)
     expected = booster.inplace_predict(rows, predict_type="margin", validate_features=False).reshape(len(rows), -1)
     return _with_first(model, _base_to_the_bit(model, base, rows, expected))
 
@@ -162,12 +163,15 @@ def _base_to_the_bit(model: Any, base: Array, rows: Array, expected: Array) -> A
     found = base.copy()
     for index in range(len(base)):
         near = (base[index].view(np.int32) + np.arange(-_NEAR, _NEAR + 1, dtype=np.int32)).view(np.float32)
-        sums = np.repeat(near[None, :], len(rows), axis=0)
-        for leaf in leaves[:, classes == index].T if len(base) > 1 else leaves.T:
-            sums = sums + leaf[:, None]
-        equal = np.flatnonzero((sums == expected[:, index, None]).all(axis=0))
-        if len(equal):
-            found[index] = near[equal[np.argmin(np.abs(equal - _NEAR))]]
+        own = leaves[:, classes == index] if len(base) > 1 else leaves
+        for start in range(0, len(rows), _ROWS_AT_ONCE):  # the first rows leave few, which the others tell apart
+            part = slice(start, start + _ROWS_AT_ONCE)
+            sums = np.repeat(near[None, :], len(own[part]), axis=0)
+            for leaf in own[part].T:
+                sums += leaf[:, None]
+            near = near[(sums == expected[part, index, None]).all(axis=0)]
+        if len(near):
+            found[index] = near[np.argmin(np.abs(near - base[index]))]
     return found
 
 
@@ -205,7 +209,7 @@ def _with_first(model: Any, base: Array) -> Any:
     return whole
 
 
-def _around(known: Sequence[Array], rows: int = 256) -> Array:
+def _around(known: Sequence[Array], rows: int) -> Array:
     """Rows of values that the trees compare with."""
     rng = np.random.default_rng(0)
     columns = [rng.choice(values, rows) if len(values) else rng.normal(size=rows) for values in known]
@@ -216,7 +220,18 @@ def _lightgbm_booster(booster: Any) -> Ensemble:
     import treelite
 
     model = treelite.frontend.from_lightgbm(booster)
+    _zeros_as_lightgbm_has_them(model)
     return Ensemble(model, _values_of(model), "float64", margin=False)
+
+
+def _zeros_as_lightgbm_has_them(model: Any) -> None:
+    """To lightgbm a number as near to nought as its threshold for noughts is nought, also where a tree compares with that threshold."""
+    for index in range(model.num_tree):
+        tree = model.get_tree_accessor(index)
+        values = tree.get_field("threshold")
+        at_the_threshold = values == -_LIGHTGBM_ZERO
+        if at_the_threshold.any():
+            tree.set_field("threshold", np.where(at_the_threshold, np.nextafter(values, -np.inf), values))
 
 
 def _lightgbm_classifier(model: Any) -> Ensemble:
@@ -236,7 +251,9 @@ def _values_of(model: Any) -> str:
     return "value" if int(np.prod(shape[1:])) == 1 else "values"
 
 
+_LIGHTGBM_ZERO = float(np.float32(1e-35))  # kZeroThreshold
 _NEAR = 1024  # last bits
+_ROWS_FOR_BASE, _ROWS_AT_ONCE = 4096, 128
 _KINDS: Mapping[tuple[str, str], Callable[[Any], Ensemble]] = {
     **{("sklearn", name): _votes for name in ("RandomForestClassifier", "ExtraTreesClassifier")},
     **{("sklearn", name): _mean for name in ("RandomForestRegressor", "ExtraTreesRegressor")},
