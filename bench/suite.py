@@ -77,7 +77,7 @@ PLANS = {
     "full": Plan(
         2700,
         (
-            Step(("A",), (*_FULL, "compiled-only"), pace=_LONG),
+            Step(("A",), (*_FULL, "compiled-only"), pace=Pace(4, 2)),
             Step(("B",), ("floor", "ours", "mlserver", "mlserver-batching", "kserve", "bentoml", "litserve", "mlflow"), pace=Pace(4, 2)),
             Step(("C",), ("floor", "ours", "kserve"), pace=_LONG),
             Step(("D",), ("floor", "ours", "compiled"), (1, 16), _LONG),

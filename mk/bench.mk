@@ -11,7 +11,7 @@ bench_stamps = $(foreach name,$(1),$(BENCH_VENVS)/$(name)/.installed)
 bench: $(STAMP) examples/iris/model.joblib bench-venvs ## ours beside the floor, MLServer and KServe: 8 minutes once what they need is installed
 	$(BIN)/python -m bench.suite short
 
-bench-full: $(STAMP) examples/iris/model.joblib bench-venvs-full ## every case, also beside BentoML, LitServe, MLflow and Ray Serve: 40 minutes
+bench-full: $(STAMP) examples/iris/model.joblib bench-venvs-full ## every case, also beside BentoML, LitServe, MLflow and Ray Serve: 30 minutes
 	$(BIN)/python -m bench.suite full
 
 bench-venvs: $(call bench_stamps,$(BENCH_SHORT))
