@@ -12,6 +12,7 @@ from dragoman import json, openapi
 from dragoman.call import EXPLAIN, PREDICT, Call, Prediction
 from dragoman.dialects.dialect import Answer, Model, Predict, Reply, Request, Surface, curl, error_reply
 from dragoman.errors import BadRequest, CallError, NotFound
+from dragoman.json_matrix import matrix_in
 from dragoman.table import Table, column_of, kind_of
 
 
@@ -77,6 +78,9 @@ def _decode_explain(request: Request) -> Call:
 
 
 def _table(body: bytes) -> Table:
+    matrix = matrix_in(body)
+    if matrix is not None:
+        return Table.of_array(matrix)
     document = json.decode(body)
     if type(document) is not dict:
         raise BadRequest(f"the body must be an object with 'instances' or 'inputs', got {kind_of(document)}")
