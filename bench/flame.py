@@ -20,7 +20,7 @@ from zlib import crc32
 
 from bench import wrk
 from bench.cases import CASES, instances
-from bench.contest import descendants, ours, started
+from bench.contest import cpu_seconds, descendants, ours, started
 
 RESULTS = Path(__file__).parent / "results"
 SHOWN = {"a": ("A", 16), "b": ("B", 4)}  # graph: case, connections
@@ -29,7 +29,7 @@ _WAITING = ("_worker (thread.py)", "Thread.run (threading.py)")  # threads that 
 _PARTS = (  # the first whose pattern the innermost frame of ours, or of the model's, has
     ("the model's predict", r"\((pipeline|_base|_predict|_classification|gradient_boosting|validation|estimator)\.py\)"),
     ("batching", r"\((batcher|registry)\.py\)"),
-    ("reading and checking rows", r"\((v1|json|table|check|numbers|rows)\.py\)"),
+    ("reading and checking rows", r"\((v1|json|json_matrix|table|check)\.py\)"),
     ("HTTP", r"\((http_protocol|httptools_impl|flow_control|app|exchange|admission|body|selector_events)\.py\)"),
     ("metrics", r"\((metrics|values|mmap_dict)\.py\)"),
 )
@@ -54,25 +54,31 @@ def main() -> None:
     options = parser.parse_args()
     os.sched_setaffinity(0, {1})
     for name, (case, connections) in SHOWN.items():
-        stacks = sampled(case, connections, options.seconds)
+        stacks, microseconds = sampled(case, connections, options.seconds)
         root = Frame()
         for stack, samples in stacks.items():
             root.add(stack.split(";"), samples)
         title = f"Case {case}: {CASES[case].title}, {connections} connections; {root.samples} samples"
         (RESULTS / f"flame_{name}.svg").write_text(drawn(root, title))
-        print(title)
+        print(f"{title}; {microseconds:.0f} us of CPU a request")
         for part, samples in parts(stacks).most_common():
-            print(f"  {samples / root.samples:6.1%}  {part}")
+            share = samples / root.samples
+            print(f"  {share:6.1%}  {share * microseconds:7.1f} us  {part}")
 
 
-def sampled(name: str, connections: int, seconds: int) -> Counter[str]:
-    """Stacks of the worker, outermost first, `;` between them, with their samples; names of files without their folders."""
+def sampled(name: str, connections: int, seconds: int) -> tuple[Counter[str], float]:
+    """Stacks of the worker, outermost first, `;` between them, with their samples; names of files without their folders.
+
+    And the CPU that a request takes without py-spy, in microseconds.
+    """
     case = CASES[name]
     command, url, management = ours(str(case.path))
     with started("flame", command, url, f"{management}/readyz") as server, tempfile.TemporaryDirectory() as folder:
         question, out = instances(case, f"/v1/models/{case.path.stem}:predict"), Path(folder) / "stacks"
         wrk.load(server.url, question, connections, 2)
-        worker = descendants(server.pid)[-1]
+        worker, before = descendants(server.pid)[-1], cpu_seconds(server.pid)
+        quiet = wrk.load(server.url, question, connections, 4)
+        microseconds = 1e6 * (cpu_seconds(server.pid) - before) / quiet.requests
         spy = ["py-spy", "record", "--pid", str(worker), "--duration", str(seconds), "--rate", "400", "--function", "--format", "raw"]
         with subprocess.Popen([*spy, "--output", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as recording:
             wrk.load(server.url, question, connections, seconds + 2)
@@ -84,7 +90,7 @@ def sampled(name: str, connections: int, seconds: int) -> Counter[str]:
             stack = re.sub(r"\((?:[^()]*/)?([^()/:]+)(?::\d+)?\)", r"(\1)", stack)
             if not stack.endswith(_WAITING):
                 found[_from_the_loop(stack)] += int(samples)
-        return found
+        return found, microseconds
 
 
 def _from_the_loop(stack: str) -> str:
