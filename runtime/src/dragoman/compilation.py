@@ -1,4 +1,4 @@
-"""Compiling a model in a process of its own, which gives way to every other, proves the result, keeps it, and ends."""
+"""Compiling a model in a process of its own, which gives way to the others, proves the result, keeps it, and ends."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dragoman.predictors import Predictor
 
 _BEGINS = b"compiling\n"  # comes first where there is nothing in the cache
-_NICEST = 19
+_NICE = 10  # a tenth of a core where workers want all of it; at 19, a hundredth, a busy server would not be done in time
 _PR_SET_PDEATHSIG = 1  # Linux, sys/prctl.h
 
 logger = logging.getLogger("dragoman.loader")
@@ -114,8 +114,8 @@ def key_of(manifest: ModelDeployment, digest: str, versions: Mapping[str, str]) 
 
 
 def _give_way(lifeline: int) -> None:
-    """Last in turn for the CPU, first to be ended for memory, and gone when its parent or the server is."""
-    os.nice(_NICEST)
+    """Behind the workers for the CPU, first to be ended for memory, and gone when its parent or the server is."""
+    os.nice(_NICE)
     if sys.platform == "linux":
         try:
             Path("/proc/self/oom_score_adj").write_text("1000")
