@@ -42,8 +42,7 @@ class Results(msgspec.Struct):
     plan: str
     began: str = ""  # a date
     machine: str = ""
-    rounds: int = 0
-    seconds: int = 0  # a round
+    pace: str = ""
     took_seconds: float = 0.0
     finished: bool = False
     cells: list[Cell] = []

@@ -36,7 +36,7 @@ def side_by_side(
             with quiet.alone():
                 cells = {u.server.name: Cell(case.name, u.server.name, count, workers, []) for u in living}
                 for one in list(living):
-                    if _asked(results, one, case, count, 1) is None:
+                    if not _warmed(results, one, case, count):
                         living.remove(one)
                 for turn in range(pace.rounds):
                     for one in _rotated(living, turn):
@@ -71,6 +71,15 @@ def _rotated(living: Sequence[Up], turn: int) -> list[Up]:
     """Whoever begins a round differs from round to round."""
     at = turn % max(1, len(living))
     return [*living[at:], *living[:at]]
+
+
+def _warmed(results: Results, one: Up, case: Case, connections: int) -> bool:
+    try:
+        wrk.load(one.launch.base, one.question, connections, 1, warming=True)
+    except FAILURES as error:
+        leave_out(results, one.server, case, str(error))
+        return False
+    return True
 
 
 def _asked(results: Results, one: Up, case: Case, connections: int, seconds: int) -> wrk.Load | None:

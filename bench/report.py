@@ -69,8 +69,8 @@ def head(results: Results) -> str:
     plotted = "\n\n".join(f"![{title}]({results.plan}-{name}.svg)" for name, title in plots.PLOTS.items())
     ended = "" if results.finished else " **The run was ended before it was through: what is missing was not measured.**"
     return (
-        f"{results.began}, {results.machine}; servers on core 0, wrk on core 1, loopback; {results.rounds} interleaved rounds of "
-        f"{results.seconds} s, {results.took_seconds / 60:.0f} minutes in all.{ended} {versions}.\n\n{plotted}"
+        f"{results.began}, {results.machine}; servers on core 0, wrk on core 1, loopback; {results.pace}, "
+        f"{results.took_seconds / 60:.0f} minutes in all.{ended} {versions}.\n\n{plotted}"
     )
 
 

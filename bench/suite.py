@@ -35,7 +35,7 @@ from bench.servers import SERVERS
 OURS = ("ours", "ours-unbatched", "compiled")
 
 
-_BRISK, _LONG = Pace(3, 1), Pace(5, 2)
+_BRISK, _LONG, _SLOW = Pace(4, 1), Pace(5, 2), Pace(3, 3)
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ PLANS = {
     "short": Plan(
         600,
         (
-            Step(("A",), _SHORT_A, pace=Pace(3, 2)),
-            Step(("B",), ("floor", "ours", "mlserver-batching", "kserve"), (1, 16)),
-            Step(("C",), ("floor", "ours", "kserve"), (1, 16)),
+            Step(("A",), _SHORT_A, pace=Pace(4, 2)),
+            Step(("B",), ("floor", "ours", "mlserver-batching", "kserve"), (1, 16), Pace(3, 2)),
+            Step(("C",), ("floor", "ours", "kserve"), (1, 16), Pace(3, 2)),
             Step(("D", "E"), ("floor", "ours", "compiled"), (1,)),
             Step(("G",), ("floor", "ours", "compiled"), (1, 16)),
         ),
@@ -78,8 +78,8 @@ PLANS = {
         2700,
         (
             Step(("A",), (*_FULL, "compiled-only"), pace=Pace(4, 2)),
-            Step(("B",), ("floor", "ours", "mlserver", "mlserver-batching", "kserve", "bentoml", "litserve", "mlflow"), pace=Pace(4, 2)),
-            Step(("C",), ("floor", "ours", "kserve"), pace=_LONG),
+            Step(("B",), ("floor", "ours", "mlserver", "mlserver-batching", "kserve", "bentoml", "litserve", "mlflow"), pace=_SLOW),
+            Step(("C",), ("floor", "ours", "kserve"), pace=_SLOW),
             Step(("D",), ("floor", "ours", "compiled"), (1, 16), _LONG),
             Step(("E",), ("floor", "ours", "compiled", "kserve", "mlflow"), (1, 16), Pace(4, 2)),
             Step(("G",), ("floor", "ours", "compiled", "mlserver-batching", "kserve"), (1, 16), Pace(4, 2)),
@@ -130,8 +130,7 @@ def quick(plan: Plan) -> Plan:
 
 def run(name: str, plan: Plan, quiet: Quiet) -> Results:
     """All that the time allows; what failed or was not reached is said in the results."""
-    pace = plan.steps[0].pace
-    results = Results(name, _today(), _machine(), pace.rounds, pace.seconds)
+    results = Results(name, _today(), _machine(), _pace(plan))
     began = time.monotonic()
     _prepare(plan, results)
     try:
@@ -178,6 +177,15 @@ def _present(plan: Plan, results: Results) -> set[str]:
     missing: dict[str, str] = {name: why for name in named if (why := SERVERS[name].missing())}
     results.left_out |= {SERVERS[name].label: why for name, why in missing.items()}
     return set(named) - set(missing)
+
+
+def _pace(plan: Plan) -> str:
+    rounds, seconds = ({getattr(step.pace, name) for step in plan.steps} for name in ("rounds", "seconds"))
+    return f"{_range(rounds)} interleaved rounds of {_range(seconds)} s"
+
+
+def _range(found: set[int]) -> str:
+    return str(min(found)) if len(found) == 1 else f"{min(found)} to {max(found)}"
 
 
 def _today() -> str:

@@ -57,8 +57,11 @@ class Load(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.requests / self.seconds
 
 
-def load(base: str, question: Question, connections: int, seconds: int, core: int = 1) -> Load:
-    """Asks over so many connections, one request at a time on each, from one core. Ends with an error when a reply is not good."""
+def load(base: str, question: Question, connections: int, seconds: int, core: int = 1, *, warming: bool = False) -> Load:
+    """Asks over so many connections, one request at a time on each, from one core. Ends with an error when a reply is not good.
+
+    `warming`: it need not have answered when the time is up.
+    """
     if shutil.which("wrk") is None:
         raise SystemExit("wrk is missing: apt-get install wrk")
     with tempfile.TemporaryDirectory() as folder:
@@ -72,6 +75,6 @@ def load(base: str, question: Question, connections: int, seconds: int, core: in
     if found is None:
         raise SystemExit(f"wrk failed on {base + question.path}: {reply.stdout}{reply.stderr}")
     measured = msgspec.json.decode(found[1], type=Load)
-    if measured.refused or measured.broken or not measured.requests:
+    if measured.refused or measured.broken or not (measured.requests or warming):
         raise SystemExit(f"{base + question.path}: not all replies were good: {measured}")
     return measured
