@@ -1,6 +1,7 @@
 # The yardstick: see bench/README.md. Included from the Makefile.
 # Each server that is measured beside ours has a Python environment of its own, from a lock of its own.
 
+BENCH_OPTIONS ?=
 BENCH_VENVS := bench/.work/venvs
 BENCH_SHORT := mlserver kserve
 BENCH_FULL := $(BENCH_SHORT) bentoml litserve mlflow ray
@@ -9,10 +10,10 @@ bench_stamps = $(foreach name,$(1),$(BENCH_VENVS)/$(name)/.installed)
 .PHONY: bench bench-full bench-venvs bench-venvs-full bench-lock
 
 bench: $(STAMP) examples/iris/model.joblib bench-venvs ## ours beside the floor, MLServer and KServe: 8 minutes once what they need is installed
-	$(BIN)/python -m bench.suite short
+	$(BIN)/python -m bench.suite short $(BENCH_OPTIONS)
 
 bench-full: $(STAMP) examples/iris/model.joblib bench-venvs-full ## every case, also beside BentoML, LitServe, MLflow and Ray Serve: 30 minutes
-	$(BIN)/python -m bench.suite full
+	$(BIN)/python -m bench.suite full $(BENCH_OPTIONS)
 
 bench-venvs: $(call bench_stamps,$(BENCH_SHORT))
 
