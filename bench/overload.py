@@ -1,6 +1,6 @@
 """Twice as many requests as a server can answer: what is answered, how soon the rest is refused, and how long the answered ones took.
 
-Run: python -m bench.overload [--cases A G-forest B] [--rounds 3] [--times 1 2] [--limit N]
+Run: python -m bench.overload [--cases A G-forest B] [--rounds 3] [--times 1 2] [--limit N] [--max-rows N]
 One worker on one core, the load on the other. First, without a bound: the unloaded p99 (open loop, a tenth of the peak), and the peak
 (closed loop, the best of several numbers of connections). Then, with `maxConcurrency` set by the rule in docs/performance.md, requests come
 by schedule, whatever becomes of those before them: `--times` 2 is twice the peak.
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import yaml
 from bench import wrk
 from bench.cases import Case, chosen, instances
-from bench.contest import Running, cpu_seconds, ours, started
+from bench.contest import Running, ours, started
 from bench.open_loop import Offered, offer, quantile, request_bytes
 
 CONNECTIONS = (1, 2, 4, 16, 64, 128)
@@ -50,22 +50,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3)
     parser.add_argument("--times", type=float, nargs="+", default=[1.0, 2.0])
     parser.add_argument("--limit", type=int, help="maxConcurrency, in place of the rule's")
+    parser.add_argument("--max-rows", type=int, default=64, help="batching.maxRows; 1: a request is as dear as its predict")
     options = parser.parse_args()
     os.sched_setaffinity(0, {1})
     print("| case | offered | answered, of the peak | refused | 429, median | answered, p99 (of unloaded) | sent late, p99 |")
     print("|---|---|---|---|---|---|---|", flush=True)
     for case in chosen(options.cases):
-        found = capacity(case, options.seconds)
+        found = capacity(case, options.seconds, options.max_rows)
         limit = options.limit or found.max_concurrency
-        title = f"{case.title}: peak {found.peak:.0f}/s, p99 {found.unloaded_p99:.1f} ms unloaded; maxConcurrency {limit}"
-        with serving(case, limit) as server:
+        batching = "" if options.max_rows == 64 else f", maxRows {options.max_rows}"
+        title = f"{case.title}{batching}: peak {found.peak:.0f}/s, p99 {found.unloaded_p99:.1f} ms unloaded; maxConcurrency {limit}"
+        with serving(case, limit, maxRows=options.max_rows) as server:
             for times in options.times:
                 offered = Offered(0, 0)
-                spent = cpu_seconds(server.pid)
                 for _ in range(options.rounds):
                     offered.add(ask(server, case, times * found.peak, options.seconds))
-                spent = cpu_seconds(server.pid) - spent
-                print(row(title, times, found, offered) + f" <!-- CPU {spent:.1f} s -->", flush=True)
+                print(row(title, times, found, offered), flush=True)
                 title = ""
 
 
@@ -84,8 +84,8 @@ def row(title: str, times: float, found: Capacity, offered: Offered) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def capacity(case: Case, seconds: int) -> Capacity:
-    with serving(case, UNBOUNDED) as server:
+def capacity(case: Case, seconds: int, max_rows: int) -> Capacity:
+    with serving(case, UNBOUNDED, maxRows=max_rows) as server:
         question = instances(case, "")
         wrk.load(server.url, question, 1, 2)  # warm
         rates = {connections: wrk.load(server.url, question, connections, seconds).per_second for connections in CONNECTIONS}
@@ -101,11 +101,11 @@ def ask(server: Running, case: Case, rate: float, seconds: float) -> Offered:
 
 
 @contextmanager
-def serving(case: Case, max_concurrency: int) -> Iterator[Running]:
+def serving(case: Case, max_concurrency: int, **batching: int) -> Iterator[Running]:
     """One worker with so much in flight at most."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.yaml"
-        spec = {"model": {"uri": str(case.path)}, "serving": {"limits": {"maxConcurrency": max_concurrency}}}
+        spec = {"model": {"uri": str(case.path)}, "serving": {"limits": {"maxConcurrency": max_concurrency}, "batching": batching}}
         manifest = {"apiVersion": "dragoman.dev/v1alpha1", "kind": "ModelDeployment", "metadata": {"name": _NAME}, "spec": spec}
         file.write_text(yaml.safe_dump(manifest))
         command, url, management = ours(str(file))
