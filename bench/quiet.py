@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+_HOLD_SECONDS = 40
+
 
 class TimeUp(Exception):
     """The run has taken as long as it may: what was measured until now is the result."""
@@ -16,7 +18,8 @@ class TimeUp(Exception):
 class Quiet:
     """A bound on a run's time, and the lock of a machine that others use as well.
 
-    The lock file is held for ourselves while figures are taken, and shared while servers start. Waiting for it does not count.
+    The lock file is held for ourselves while figures are taken, and given back once it was held for a while: shared with whoever needs
+    no quiet, until the next figures. Waiting for it does not count.
     """
 
     def __init__(self, limit_seconds: float, lock: Path | None = None, *, shared: bool = False) -> None:
@@ -24,6 +27,8 @@ class Quiet:
         self._due = time.monotonic() + limit_seconds
         self._file = lock.open("a") if lock else None
         self._alone = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+        self._held = fcntl.LOCK_UN
+        self._since = 0.0  # when it was last taken
         self.waited = 0.0
         self._hold(fcntl.LOCK_SH)
 
@@ -34,11 +39,13 @@ class Quiet:
     @contextmanager
     def alone(self) -> Iterator[None]:
         self.check()
-        self._hold(self._alone)
+        if self._held != self._alone:
+            self._hold(self._alone)
         try:
             yield
         finally:
-            self._hold(fcntl.LOCK_SH)
+            if time.monotonic() - self._since > _HOLD_SECONDS:
+                self._hold(fcntl.LOCK_SH)
 
     def _hold(self, kind: int) -> None:
         if self._file is None:
@@ -47,6 +54,7 @@ class Quiet:
         fcntl.flock(self._file, fcntl.LOCK_UN)
         time.sleep(0.05)  # whoever waits gets it
         fcntl.flock(self._file, kind)
-        waited = time.monotonic() - began
+        self._held, self._since = kind, time.monotonic()
+        waited = self._since - began
         self._due += waited
         self.waited += waited
