@@ -41,7 +41,7 @@ LAWS = {
         {"v1_mb": "v1, JSON: MB at the peak", "v2_mb": "v2, binary: MB at the peak"},
         "Flat to some hundred rows, where a request's own cost is all there is; then linear. JSON is read number by number, a "
         "binary tensor in one copy. That bodies of 1 MiB and more are decoded in a thread does not show as a step. A million "
-        "rows of four numbers are 19 MB of JSON; of thirty full doubles, 600 MB: raise `maxRequestBytes` (50 MiB), send them in "
+        "rows of four numbers are 22 MB of JSON; of thirty full doubles, 600 MB: raise `maxRequestBytes` (50 MiB), send them in "
         "parts, or use `dragoman predict`. Memory below 1 MB is shown as 1.",
     ),
     "features": Law(
