@@ -140,7 +140,7 @@ def plot(name: str, law: Law, points: Points) -> None:
     for axis, shown, title in ((axes[0], law.times, "time"), (axes[1], law.memory, "memory")):
         for column, label in shown.items():
             axis.loglog(points[law.x], points[column], marker="o", label=label)
-        ends = np.array([points[law.x][-1] / 100, points[law.x][-1]])
+        ends = np.array([points[law.x][-1] / 10, points[law.x][-1]])
         highest = max(points[column][-1] for column in shown)
         axis.loglog(ends, highest * ends / ends[-1], linestyle=":", color="grey", label="linear")
         axis.set(xlabel=law.x, title=f"{law.title}: {title}")
