@@ -10,7 +10,8 @@ from bench.servers.server import Asked, Launch, Server
 
 def _launch(case: Case, workers: int) -> Launch:
     command, base, _ = contest.floor(case.path, case.floor, workers)
-    return Launch(command, base, base + "/readyz")
+    threads = {"OMP_NUM_THREADS": "1"} if workers > 1 else {}  # else the workers' threads wait for each other, spinning
+    return Launch(command, base, base + "/readyz", threads)
 
 
 def _launch_batched(case: Case, workers: int) -> Launch:
