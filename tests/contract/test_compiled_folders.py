@@ -43,7 +43,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def both(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, Server]]:
     """The originals, and the compiled ones."""
     root = tmp_path_factory.mktemp("both")
-    dialects = {"v1": {}, "v2": {}, "datarobot": {}}
+    dialects: dict[str, dict[str, str]] = {"v1": {}, "v2": {}, "datarobot": {}}
     originals = [EXAMPLES / name / "modeldeployment.yaml" for name in COMPILED]
     compiled = [manifest(root, name, str(folder), serving={"dialects": dialects}) for name, folder in folders.items()]
     with serving(root, *originals) as before, serving(root, *compiled) as after:
