@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_HOLD_SECONDS = 40
+_HOLD_SECONDS = 70
 
 
 class TimeUp(Exception):
