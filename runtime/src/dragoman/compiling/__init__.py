@@ -71,7 +71,7 @@ def _compiled(predictor: Predictor, folder: Path) -> Compiled:
     try:
         candidate = load(folder)
     except Exception as error:  # whatever onnxruntime and treelite raise
-        raise NotCompiled(f"what the converters wrote cannot be loaded: {' '.join(str(error).split())[:200]}") from error
+        raise NotCompiled.because("what the converters wrote cannot be loaded", error) from error
     proof = prove(original, candidate, rows, parts.head)
     speed = compare(original, candidate, rows)
     return Compiled(

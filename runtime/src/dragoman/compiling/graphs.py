@@ -81,8 +81,7 @@ def _converted(model: Any, width: int, columns: tuple[Column, ...], *, features:
             failure = error
             break
     if document is None:
-        text = " ".join(str(failure).split())
-        raise NotCompiled(f"skl2onnx cannot write it: {type(failure).__name__}: {text[:200]}") from failure
+        raise NotCompiled.because(f"skl2onnx cannot write it: {type(failure).__name__}", failure) from failure
     _in_float64(document)
     return document
 

@@ -58,14 +58,14 @@ def _expected(original: Any, table: Table, outputs: tuple[str, ...]) -> Mapping[
     try:
         return checked_outputs(original.predict(table, outputs, {}), outputs, table.rows)
     except Exception as error:  # whatever the model raises
-        raise NotCompiled(f"the original refuses some rows that its inputs allow: {' '.join(str(error).split())[:200]}") from error
+        raise NotCompiled.because("the original refuses some rows that its inputs allow", error) from error
 
 
 def _answered(compiled: CompiledPredictor, rows: Any, outputs: tuple[str, ...]) -> Mapping[str, Array]:
     try:
         return compiled.answers(rows, outputs)
     except Exception as error:  # whatever onnxruntime and treelite raise
-        raise NotCompiled(f"it fails where the original answers: {' '.join(str(error).split())[:200]}") from error
+        raise NotCompiled.because("it fails where the original answers", error) from error
 
 
 def _same_features(original: Any, compiled: CompiledPredictor, head: Any, table: Table, given: Any) -> None:
@@ -78,7 +78,7 @@ def _same_features(original: Any, compiled: CompiledPredictor, head: Any, table:
     try:
         made = compiled.session.run([graph.outputs["features"]], given if graph.columns else {graph.matrix: given})[0]
     except Exception as error:  # whatever onnxruntime raises
-        raise NotCompiled(f"it fails where the original answers: {' '.join(str(error).split())[:200]}") from error
+        raise NotCompiled.because("it fails where the original answers", error) from error
     if made.shape != expected.shape or not np.array_equal(made.astype(trees.dtype), expected.astype(trees.dtype), equal_nan=True):
         raise NotCompiled("what its steps make of the rows is not the same to the last bit, and its trees compare that")
 

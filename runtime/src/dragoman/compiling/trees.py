@@ -34,7 +34,7 @@ def ensemble_of(model: Any) -> Ensemble | None:
     try:
         return make(model)
     except (treelite.TreeliteError, NotImplementedError, RuntimeError, ValueError, AssertionError) as error:
-        raise NotCompiled(f"treelite does not take this {type(model).__name__}: {' '.join(str(error).split())[:200]}") from error
+        raise NotCompiled.because(f"treelite does not take this {type(model).__name__}", error) from error
 
 
 def thresholds(ensemble: Ensemble, features: int, each: int = 64) -> list[Array]:
