@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
+import socket
 import sys
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import joblib
@@ -138,16 +139,19 @@ class SingleRow:
 KINDS: dict[str, Callable[[Any], Endpoint]] = {k.__name__: k for k in (arrays, batched, objects, binary, xgboost, lightgbm)}
 
 
-if __name__ == "__main__":
+def main() -> None:
     workers = int(sys.argv[4]) if len(sys.argv) > 4 else 1
-    uvicorn.run(
-        "floor:make_app",
-        factory=True,
-        app_dir=str(Path(__file__).parent),
-        workers=workers,
-        port=int(sys.argv[2]),
-        loop="asyncio",
-        http="httptools",
-        access_log=False,
-        log_level="warning",
-    )
+    # Each has a socket of its own. Uvicorn's own workers share one that says nothing of TCP, so that asyncio leaves TCP_NODELAY off: 40 ms.
+    for _ in range(workers - 1):
+        if os.fork() == 0:
+            break
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    listening.bind(("127.0.0.1", int(sys.argv[2])))
+    config = uvicorn.Config(make_app, factory=True, loop="asyncio", http="httptools", access_log=False, log_level="warning")
+    uvicorn.Server(config).run(sockets=[listening])
+
+
+if __name__ == "__main__":
+    main()
