@@ -78,6 +78,37 @@ def of_wrapper(model: Any) -> tuple[Signature, Feed]:
     return signature, framed({signature.inputs[i].name: values for i, values in categories.items()})
 
 
+def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
+    """What a fitted scikit-learn wrapper's methods do around its booster, without checking the rows once more: 25 us a row, not 550.
+
+    Only of lightgbm's own classes, and without parameters of the author's that its booster would be given with each predict.
+    """
+    kind = type(model).__name__
+    if type(model).__module__ != "lightgbm.sklearn" or callable(model._objective) or model.n_jobs is None:
+        return {}
+    if model._other_params.keys() - {"verbose", "verbosity"}:
+        return {}
+    booster, width, threads = model.booster_, model.n_features_in_, model._process_n_jobs(model.n_jobs)
+
+    def values(rows: Any) -> Any:
+        plain = type(rows).__name__ == "ndarray" and rows.dtype == "float64" and rows.ndim == 2 and rows.shape[1] == width and len(rows) > 0
+        return booster.predict(rows, num_threads=threads) if plain else None
+
+    def probabilities(rows: Any) -> Any:
+        import numpy as np
+
+        found = values(rows)
+        return found if found is None or model.n_classes_ > 2 else np.vstack((1.0 - found, found)).T
+
+    def labels(rows: Any) -> Any:
+        found = probabilities(rows)
+        return None if found is None else model.classes_[found.argmax(axis=1)]
+
+    if kind == "LGBMClassifier":
+        return {"predict": labels, "predict_proba": probabilities}
+    return {"predict": values} if kind in ("LGBMRegressor", "LGBMRanker", "LGBMModel") else {}
+
+
 def _header(path: Path) -> dict[str, str]:
     """The lines before the first tree: names, ranges or categories, and the objective. Empty where the file is none of lightgbm's."""
     with path.open("r", encoding="utf-8", errors="replace") as lines:

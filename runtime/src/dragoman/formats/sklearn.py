@@ -65,7 +65,8 @@ def of_estimator(model: Any, file: str, settings: Settings, warnings: tuple[str,
             _bound_threads(part, settings.threads)
         signature, feed = signature_and_feed(model)
         feed = feed or feed_of(model, parts, whole=signature.extra_columns == "refuse")
-        predictor = EstimatorPredictor(model, signature, rows_independent(model), feed)
+        short = lightgbm.short_ways(model) if package_of(model) == "lightgbm" else {}
+        predictor = EstimatorPredictor(model, signature, rows_independent(model), feed, short)
     packages = {package_of(part) for part in parts} | {"numpy"}
     return LoadedModel(predictor, versions_of(packages), (*warnings, *heard.lines))
 
