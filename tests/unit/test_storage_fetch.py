@@ -15,7 +15,7 @@ import pytest
 
 from dragoman.errors import AccessDenied, DigestMismatch, InvalidSpec, ModelNotFound, StorageUnavailable, UnsupportedFormat
 from dragoman.storage.digest import digest_of
-from dragoman.storage.fetch import fetch
+from dragoman.storage.fetch import cached, fetch
 from dragoman.storage.request import Bounds, Event, Fetched, Progress, Request
 from dragoman.storage.source import Report
 
@@ -221,3 +221,31 @@ def test_a_cache_removed_between_two_fetches_is_made_again(tmp_path: Path, got: 
     got(tmp_path / "model").lease.release()
     shutil.rmtree(tmp_path / "cache")
     assert got(tmp_path / "model").path.read_bytes() == b"1"
+
+
+def test_what_is_in_the_cache_already_is_told_without_reading(tmp_path: Path) -> None:
+    model = tmp_path / "model.joblib"
+    model.write_bytes(b"one")
+    os.utime(model, (1e9, 1e9))
+    unpinned, pin = Request.of(str(model), cache=tmp_path / "cache"), digest_of(model)
+    pinned = Request.of(str(model), digest=pin, cache=tmp_path / "cache")
+    assert (cached(unpinned), cached(pinned)) == (None, None)
+    fetched = fetch(pinned)
+    again = cached(pinned)
+    assert again is not None
+    assert (again.path, again.name, again.digest, again.bytes) == (fetched.path, fetched.name, pin, 3)
+    assert cached(Request.of(str(tmp_path / "gone"), cache=tmp_path / "cache")) is None
+    assert cached(Request.of("s3://models/iris/", cache=tmp_path / "cache")) is None
+
+
+def test_a_local_model_that_changed_is_not_the_one_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dragoman.storage.local.settled", lambda changed, now: True)  # time
+    model = tmp_path / "model.joblib"
+    model.write_bytes(b"one")
+    request = Request.of(str(model), cache=tmp_path / "cache")
+    fetch(request)
+    same = cached(request)
+    assert same is not None
+    assert same.digest == digest_of(model)
+    model.write_bytes(b"another")
+    assert cached(request) is None

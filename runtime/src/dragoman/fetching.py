@@ -12,6 +12,7 @@ from dragoman.manifest import ModelDeployment
 from dragoman.settings import Settings
 from dragoman.status import Failure, ModelStatus
 from dragoman.storage.child import fetch_in_child
+from dragoman.storage.fetch import cached
 from dragoman.storage.request import Event, Fetched, Progress, Request
 
 AT_ONCE = 8  # fetches; each is a process of some 20 MB
@@ -33,6 +34,9 @@ async def fetch_model(
         cache=settings.cache_dir,
         cache_bytes=settings.cache_bytes,
     )
+    model.step("Fetching")
+    if patient and (known := cached(request)) is not None:  # at the start, of which a process to look there is a third
+        return known
     give_up = time.monotonic() + spec.serving.limits.load_timeout_seconds
     pause, longest = _PAUSE_SECONDS
     while True:

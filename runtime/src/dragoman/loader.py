@@ -75,14 +75,12 @@ def run(boot: Boot, channel: socket.socket, sockets: Sockets, heartbeats: Heartb
     gc.disable()  # collecting again and again while importing and loading is a tenth of the start; `loading` does where it pays
     warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)  # the canary proves it
     loader = Loader(boot, LineChannel(channel), sockets, heartbeats, (wakeup, woken))
-    _import_ahead(boot)
-
     with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):
         loader.loop()
 
 
 def _import_ahead(boot: Boot) -> None:
-    """What workers need, while the model is still being fetched: shared by all of them. Importing grpc starts nothing, so it may fork."""
+    """What workers need, while the model is fetched, or tried: shared by all of them. Importing grpc starts nothing, so it may fork."""
     import dragoman.worker
     from dragoman.dialects import DIALECTS, OPTIONS
 
@@ -119,6 +117,8 @@ class Loader:
         }
 
     def loop(self) -> None:
+        if not select.select([self._channel.socket], [], [], 0)[0]:  # else while the canary predicts
+            _import_ahead(self._boot)
         while True:
             reading = {child.pipe: child for child in self._children() if child.reading}
             remaining = [seconds for child in reading.values() if (seconds := child.remaining) is not None]
@@ -251,6 +251,7 @@ class Loader:
         outcome.taken_bytes = (loading.private_bytes() - before) // self._boot.settings.workers
         trying = lambda: examination.with_libraries(lambda: loading.examine(load, outcome.manifest, loaded))  # noqa: E731
         canary = Examination.fork(trying, CANARY_SECONDS, self._leave)
+        _import_ahead(self._boot)
         canary.wait()
         examined = canary.result()
         if examined.reason:
@@ -264,6 +265,7 @@ class Loader:
         from dragoman import loading
 
         child = examination.begin(self._boot, load, self._outcomes[load.model].manifest, None, self._leave)
+        _import_ahead(self._boot)
         child.wait()
         examined = child.verdict(load.name)
         if examined.reason:
