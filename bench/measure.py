@@ -112,7 +112,7 @@ def starts(results: Results, quiet: Quiet, servers: Sequence[Server], rounds: in
         with quiet.alone():
             for server in list(living):
                 try:
-                    seconds, memory = _start(server)
+                    seconds, memory = start(server)
                 except FAILURES as error:
                     leave_out(results, server, CASES["A"], f"start: {error}")
                     living.remove(server)
@@ -125,7 +125,7 @@ def starts(results: Results, quiet: Quiet, servers: Sequence[Server], rounds: in
         print(f"start {name}: {found.seconds} s, {found.pss_mb} MB", flush=True)
 
 
-def _start(server: Server) -> tuple[float, int]:
+def start(server: Server) -> tuple[float, int]:
     """Seconds to readiness; bytes after a second of requests."""
     with up(server, CASES["A"], 1, None) as one:
         wrk.load(one.launch.base, one.question, 4, 1)
