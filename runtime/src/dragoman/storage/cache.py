@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import Any
 
 from dragoman.errors import DiskFull, InvalidSpec
-from dragoman.storage import compiled
 from dragoman.storage.digest import PREFIX
 from dragoman.storage.lock import Lock, take
 
@@ -140,7 +139,7 @@ class Cache:
         victims: list[tuple[Path, Lock]] = []
         with self.writing(), self._alone():
             entries = sorted(self._entries(), key=lambda found: found[2])
-            stored = sum(size for _, size, _ in entries) + compiled.stored_bytes(self._root)
+            stored = sum(size for _, size, _ in entries) + _compiled_bytes(self._root)
             freed = 0
             for path, size, _ in entries:
                 fits = stored - freed + incoming_bytes <= self._limit_bytes
@@ -257,6 +256,14 @@ class Cache:
             yield
         finally:
             lock.release()
+
+
+def _compiled_bytes(root: Path) -> int:
+    if not (root / "compiled").is_dir():
+        return 0
+    from dragoman.storage import compiled  # what it reads with is heavy for a process that only fetches
+
+    return compiled.stored_bytes(root)
 
 
 def _sure(lock: Lock | None) -> Lock:
