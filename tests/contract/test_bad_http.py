@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -276,6 +277,25 @@ def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     with Wire(server.rest) as wire:
         wire.send(*(post(V1, instances(rows[i % 2])) for i in range(500)))
         assert [json.loads(wire.answer().body)["predictions"] for _ in range(500)] == [[0], [2]] * 250
+
+
+@pytest.mark.parametrize("path", [V1, V2, V2 + "?of=itself"])
+@pytest.mark.parametrize("body", [GOOD, infer(tensor()), b"{", b"[]", instances(["a"] * 4), instances(ROW[:3])], ids=str)
+def test_a_request_that_comes_in_two_pieces_is_answered_as_one_that_comes_whole(server: Server, path: str, body: bytes) -> None:
+    """Whole ones are answered without a task of their own."""
+    whole = post(path, body, b"X-Request-Id: mine")
+    answers = []
+    for pieces in ([whole], [whole[:-1], whole[-1:]], [whole[:20], whole[20:]]):
+        with Wire(server.rest) as wire:
+            for piece in pieces:
+                wire.send(piece)
+                time.sleep(0.02)
+            answer = wire.answer()
+            del answer.headers["date"]
+            answers.append(answer)
+            assert wire.send(post(V1, GOOD)).answer().status == 200
+    assert answers[0] == answers[1] == answers[2]
+    assert answers[0].headers["x-request-id"] == "mine"
 
 
 def test_a_pipelined_request_that_is_none_does_not_take_the_reply_of_the_one_before(server: Server) -> None:
