@@ -78,7 +78,6 @@ def test_the_environment_speaks_where_the_command_line_does_not(monkeypatch: pyt
         ["m", "--no-access-log"],
         ["m", "--access-log=1"],
         ["--", "-m"],
-        ["-"],
     ],
 )
 def test_what_is_wrong_or_not_plain_is_left_to_typer(words: list[str]) -> None:

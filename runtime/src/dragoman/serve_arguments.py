@@ -1,15 +1,16 @@
 """What `dragoman serve` is asked for, read from the command line without the library that explains it.
 
 Typer brings pydantic, and builds an adapter for each option of each command: a quarter of the time until a small model is served, and
-memory that every process of the server would hold. So plain arguments are read here, from the fields below; help, and whatever is not
-plain, is left to `cli.py`, whose command has the same options (a test holds them to each other).
+memory that every process of the server would hold. So plain arguments are read by argparse, from the fields below; help, and whatever is
+not plain, is left to `cli.py`, whose command has the same options (a test holds them to each other).
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 import msgspec
 
@@ -53,29 +54,31 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> ServeArgum
     """The arguments of a plain `serve …`; None where they are another command's, not plain, or wrong."""
     if not arguments or arguments[0] != _COMMAND:
         return None
-    options = {name: f"DRAGOMAN_{name.upper()}" for name in ServeArguments.__struct_fields__ if name != "targets"}
-    given: dict[str, str | list[str]] = {name: said for name, variable in options.items() if (said := environment.get(variable))}
-    targets: list[str] = []
-    words = iter(arguments[1:])
-    for word in words:
-        if not word.startswith("-"):
-            targets.append(word)
-            continue
-        flag, equals, value = word.partition("=")
-        name = flag.removeprefix("--").replace("-", "_")
-        if name not in options or flag != "--" + name.replace("_", "-"):
-            return None
+    parser = _Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("targets", nargs="*")
+    options = [name for name in ServeArguments.__struct_fields__ if name != "targets"]
+    for name in options:
+        flag = "--" + name.replace("_", "-")
         if name == "access_log":  # the one that takes no value
-            if equals:
-                return None
-            given[name] = "true"
+            parser.add_argument(flag, action="store_const", const="true")
         else:
-            following = value if equals else next(words, None)
-            if following is None:
-                return None
-            given[name] = following
-    given |= {name: str(Path(str(given[name]))) for name in _PATHS if name in given}
+            parser.add_argument(flag)
+    given = {name: said for name in options if (said := environment.get(f"DRAGOMAN_{name.upper()}"))}
     try:
-        return msgspec.convert(given | {"targets": targets}, ServeArguments, strict=False)
-    except msgspec.ValidationError:
+        asked, strange = parser.parse_known_intermixed_args(list(arguments[1:]))
+        if strange:
+            return None
+        found = given | vars(asked)
+        found |= {name: str(Path(found[name])) for name in _PATHS if name in found}
+        return msgspec.convert(found, ServeArguments, strict=False)
+    except (_NotPlainError, msgspec.ValidationError):
         return None
+
+
+class _NotPlainError(Exception):
+    """Typer says it better."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _NotPlainError(message)
