@@ -40,7 +40,7 @@ def times(
     what: str, case: str, server: str, over: str, bound: float, connections: int, *, over_case: str | None = None, workers: int = 1
 ) -> Goal:
     """Requests a second, as a multiple of another server's in the same rounds."""
-    named = f"{NAMES.get(over, over)}'s {over_case}" if over_case and over_case != case else NAMES.get(over, over)
+    named = f"{NAMES.get(over, over)} {over_case}" if over_case and over_case != case else NAMES.get(over, over)
 
     def judge(results: Results) -> Verdict | None:
         above, below = results.cell(case, server, connections, workers), results.cell(over_case or case, over, connections, workers)

@@ -87,6 +87,7 @@ def _rates(results: Results) -> Figure | None:
         if floor is not None:
             axes.axvline(median(floor.rates()), color=_FLOOR, linestyle=":", linewidth=1)
         axes.set(title=f"{count} connection{'s' if count > 1 else ''}", xlabel="requests a second", xlim=(0, axes.get_xlim()[1] * 1.35))
+        axes.locator_params(axis="x", nbins=5)
     panels[0].set_yticks(range(len(servers)), [SERVERS[server].label for server in servers])
     panels[0].invert_yaxis()
     _legend(figure)

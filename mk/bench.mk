@@ -9,7 +9,7 @@ bench_stamps = $(foreach name,$(1),$(BENCH_VENVS)/$(name)/.installed)
 
 .PHONY: bench bench-full bench-venvs bench-venvs-full bench-lock
 
-bench: $(STAMP) examples/iris/model.joblib bench-venvs ## ours beside the floor, MLServer and KServe: 8 minutes once what they need is installed
+bench: $(STAMP) examples/iris/model.joblib bench-venvs ## ours beside the floor, MLServer and KServe: 6 minutes once what they need is installed
 	$(BIN)/python -m bench.suite short $(BENCH_OPTIONS)
 
 bench-full: $(STAMP) examples/iris/model.joblib bench-venvs-full ## every case, also beside BentoML, LitServe, MLflow and Ray Serve: 30 minutes
