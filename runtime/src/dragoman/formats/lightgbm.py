@@ -48,7 +48,7 @@ def of_booster(booster: Any, settings: Settings, warnings: tuple[str, ...] = ())
     header = _header_of(booster.model_to_string(num_iteration=1).splitlines())
     categories = _categories(booster, header)
     matrix = Matrix(codes=category_codes(categories), unknown_is_missing=True)
-    predictor = BoosterPredictor(booster, _signature(booster, header, categories), matrix, _runner(settings.threads))
+    predictor = BoosterPredictor(booster, _signature(booster, header, categories), matrix, _runner(booster, settings.threads))
     return LoadedModel(predictor, versions_of(["lightgbm", "numpy"]), warnings)
 
 
@@ -58,8 +58,11 @@ def signature_of(booster: Any) -> Signature:
     return _signature(booster, header, _categories(booster, header))
 
 
-def _runner(threads: int) -> Callable[[Any, Any, Mapping[str, Any]], Any]:
-    return lambda booster, rows, arguments: booster.predict(rows, num_threads=threads, **arguments)
+def _runner(booster: Any, threads: int) -> Callable[[Any, Any, Mapping[str, Any]], Any]:
+    from dragoman.predictors.single_row import RowByRow
+
+    plain = RowByRow(booster, threads)
+    return lambda booster, rows, arguments: booster.predict(rows, num_threads=threads, **arguments) if arguments else plain(rows)
 
 
 def of_wrapper(model: Any) -> tuple[Signature, Feed]:
@@ -79,7 +82,7 @@ def of_wrapper(model: Any) -> tuple[Signature, Feed]:
 
 
 def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
-    """What a fitted scikit-learn wrapper's methods do around its booster, without checking the rows once more: 25 us a row, not 550.
+    """What a fitted scikit-learn wrapper's methods do around its booster, without checking the rows once more: 10 us a row, not 550.
 
     Only of lightgbm's own classes, and without parameters of the author's that its booster would be given with each predict.
     """
@@ -88,11 +91,13 @@ def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
         return {}
     if model._other_params.keys() - {"verbose", "verbosity"}:
         return {}
-    booster, width, threads = model.booster_, model.n_features_in_, model._process_n_jobs(model.n_jobs)
+    from dragoman.predictors.single_row import RowByRow
+
+    width, plain_rows = model.n_features_in_, RowByRow(model.booster_, model._process_n_jobs(model.n_jobs))
 
     def values(rows: Any) -> Any:
         plain = type(rows).__name__ == "ndarray" and rows.dtype == "float64" and rows.ndim == 2 and rows.shape[1] == width and len(rows) > 0
-        return booster.predict(rows, num_threads=threads) if plain else None
+        return plain_rows(rows) if plain else None
 
     def probabilities(rows: Any) -> Any:
         import numpy as np

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = frozenset(["sklearn", "xgboost", "lightgbm", "imblearn"])
 _WRAPPED = {"xgboost": xgboost.of_wrapper, "lightgbm": lightgbm.of_wrapper}  # they know more of their inputs than their wrappers do
+_SHORT_WAYS = {"xgboost": xgboost.short_ways, "lightgbm": lightgbm.short_ways}
 _BOOSTERS = {"xgboost": xgboost.of_booster, "lightgbm": lightgbm.of_booster}
 _OF_BOOSTER = {"xgboost": xgboost.signature_of, "lightgbm": lightgbm.signature_of}
 _SUFFIXES = frozenset([".joblib", ".pkl", ".pickle", ".sav"])
@@ -65,7 +66,7 @@ def of_estimator(model: Any, file: str, settings: Settings, warnings: tuple[str,
             _bound_threads(part, settings.threads)
         signature, feed = signature_and_feed(model)
         feed = feed or feed_of(model, parts, whole=signature.extra_columns == "refuse")
-        short = lightgbm.short_ways(model) if package_of(model) == "lightgbm" else {}
+        short = _SHORT_WAYS[package_of(model)](model) if package_of(model) in _SHORT_WAYS else {}
         predictor = EstimatorPredictor(model, signature, rows_independent(model), feed, short)
     packages = {package_of(part) for part in parts} | {"numpy"}
     return LoadedModel(predictor, versions_of(packages), (*warnings, *heard.lines))

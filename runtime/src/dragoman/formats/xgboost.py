@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -78,6 +78,37 @@ def of_wrapper(model: Any) -> tuple[Signature, Feed]:
     booster = model.get_booster()
     categories = categories_of(booster)
     return signature_of(booster, categories), Matrix(dtype="float32", codes=category_codes(categories))
+
+
+def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
+    """What a fitted scikit-learn wrapper's methods do around its booster, without its contexts and its looks at the rows: a third less.
+
+    Only of xgboost's own classes, and of objectives whose answers its wrappers pass on, or tell apart at one half.
+    """
+    kind, objective = type(model).__name__, model.objective
+    booster = model.get_booster()
+    if type(model).__module__ != "xgboost.sklearn" or model.booster == "gblinear" or model.missing == model.missing or callable(objective):
+        return {}
+    rounds, width = model._get_iteration_range(None), booster.num_features()
+
+    def values(rows: Any) -> Any:
+        plain = type(rows).__name__ == "ndarray" and rows.dtype == "float32" and rows.ndim == 2 and rows.shape[1] == width and len(rows) > 0
+        return booster.inplace_predict(rows, iteration_range=rounds, validate_features=False) if plain else None
+
+    def probabilities(rows: Any) -> Any:
+        import numpy as np
+
+        found = values(rows)
+        return found if found is None or found.ndim > 1 else np.vstack((1.0 - found, found)).transpose()
+
+    def labels(rows: Any) -> Any:
+        found = values(rows)
+        return found if found is None else found.argmax(axis=1) if found.ndim > 1 else (found > 0.5).astype("int64")
+
+    if kind in ("XGBClassifier", "XGBRFClassifier"):
+        told = objective == "binary:logistic" or (objective == "multi:softprob" and model.n_classes_ > 2)
+        return {"predict": labels, "predict_proba": probabilities} if told else {}
+    return {"predict": values} if kind in ("XGBRegressor", "XGBRFRegressor") else {}
 
 
 def signature_of(booster: Any, categories: Mapping[int, Sequence[Any]] | None = None) -> Signature:
