@@ -87,7 +87,7 @@ def test_a_row_by_itself_is_answered_to_the_last_bit_as_by_the_booster(parameter
     booster = lightgbm.train({**parameters, "verbose": -1, "min_data_in_leaf": 2}, lightgbm.Dataset(ROWS, target), 8)
     row_by_row = RowByRow(booster, 1)
     for i in range(len(ASKED)):
-        expected = booster.predict(ASKED[i : i + 1])
+        expected = np.asarray(booster.predict(ASKED[i : i + 1]))
         answer = row_by_row(ASKED[i : i + 1])
         assert answer.shape == expected.shape
         np.testing.assert_array_equal(answer, expected)
@@ -98,7 +98,7 @@ def test_a_row_by_itself_is_answered_to_the_last_bit_as_by_the_booster(parameter
 def test_the_best_iteration_is_a_single_rows_too() -> None:
     train, valid = lightgbm.Dataset(ROWS[:60], ROWS[:60, 0]), lightgbm.Dataset(ROWS[60:], -ROWS[60:, 0])
     parameters = {"objective": "regression", "verbose": -1, "min_data_in_leaf": 2}
-    stops = [lightgbm.early_stopping(3, verbose=False)]
+    stops: list[Any] = [lightgbm.early_stopping(3, verbose=False)]
     booster = lightgbm.train(parameters, train, 40, valid_sets=[valid], callbacks=stops, keep_training_booster=True)
     assert 0 < booster.best_iteration < booster.current_iteration()
     row_by_row = RowByRow(booster, 1)
