@@ -34,8 +34,8 @@ async def fetch_model(
         cache=settings.cache_dir,
         cache_bytes=settings.cache_bytes,
     )
-    model.step("Fetching")
     if patient and (known := cached(request)) is not None:  # at the start, of which a process to look there is a third
+        model.step("Fetching")
         return known
     give_up = time.monotonic() + spec.serving.limits.load_timeout_seconds
     pause, longest = _PAUSE_SECONDS
