@@ -79,8 +79,8 @@ def _parameters(deployment: Deployment) -> list[dict[str, Any]]:
         "passthroughColumns": {"type": "array", "items": {"type": "string", "minLength": 1}},
         "passthroughColumnsSet": {"const": "all"},
         "maxExplanations": {"type": "integer", "minimum": 0},
-        "thresholdLow": {"type": "number"},
-        "thresholdHigh": {"type": "number"},
+        "thresholdLow": {"type": ["number", "null"]},
+        "thresholdHigh": {"type": ["number", "null"]},
         "excludeAdjustedPredictions": {"type": "boolean", "default": True},
     }
     if deployment.options.time_series is not None:
