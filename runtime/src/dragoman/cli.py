@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 import typer
 
 import dragoman
-from dragoman.errors import DragomanError, InvalidSpec, ServeError
+from dragoman.errors import DragomanError, InvalidSpec
 from dragoman.options import CacheBytes, CacheDir, CodeFormats, ModelName, Target, Targets
 
 if TYPE_CHECKING:
@@ -64,8 +64,9 @@ def _clear_errors() -> Iterator[None]:
     try:
         yield
     except DragomanError as error:
-        typer.secho(f"{error.reason}: {error.message}", fg=typer.colors.RED, err=True)
-        raise typer.Exit(error.exit_code if isinstance(error, ServeError) else 1) from None
+        from dragoman.startup import told
+
+        raise typer.Exit(told(error)) from None
 
 
 @contextlib.contextmanager

@@ -99,8 +99,6 @@ def _made(out: children.Out, boot: Boot, asked: Compile, manifest: ModelDeployme
         predictor = loading.load_model(asked.load, manifest, boot.settings).predictor
     with kept.draft() as draft:
         compiled = compiling.compile_model(predictor, draft)
-        if not compiled.reason and compiled.faster_up_to_rows < 1:
-            compiled = msgspec.structs.replace(compiled, reason="compiled it is not faster, not even with one row")
         folder = kept.publish(draft, key, compiled)
     return Made(folder="" if compiled.reason else str(folder), compiled=compiled)
 

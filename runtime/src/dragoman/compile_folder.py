@@ -8,14 +8,14 @@ import tempfile
 from pathlib import Path
 from typing import IO
 
-from dragoman.compiled import Compiled
+from dragoman.compiled import GRAPH, PROGRAM, TREES, VERDICT, Compiled
 from dragoman.errors import DragomanError, InvalidSpec
 from dragoman.local_model import fetched_model, loaded_model
 from dragoman.manifest import ModelDeployment
 from dragoman.settings import Settings
 from dragoman.signature import Signature
 
-_OURS = frozenset(["program.json", "compiled.json", "model.onnx", "model.treelite"])
+_OURS = frozenset([PROGRAM, VERDICT, GRAPH, TREES])
 
 
 class NotCompiled(DragomanError):

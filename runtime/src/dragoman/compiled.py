@@ -5,6 +5,9 @@ Light, for the supervisor imports it: no numpy, no model library.
 
 import msgspec
 
+PROGRAM, VERDICT, GRAPH, TREES = "program.json", "compiled.json", "model.onnx", "model.treelite"
+"""The files of a compiled model's folder; it has a graph, trees, or both."""
+
 
 class Compiled(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """What compiling a model came to; as JSON it is `compiled.json` of its folder."""

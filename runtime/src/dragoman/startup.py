@@ -34,9 +34,14 @@ def serve(asked: ServeArguments) -> int:
 
         return supervisor.serve(manifests, settings, welcome if sys.stdout.isatty() or form == "text" else None)
     except DragomanError as error:
-        said = f"{error.reason}: {error.message}"
-        sys.stderr.write(f"\033[31m{said}\033[0m\n" if sys.stderr.isatty() else f"{said}\n")
-        return error.exit_code if isinstance(error, ServeError) else 1
+        return told(error)
+
+
+def told(error: DragomanError) -> int:
+    """One sentence on standard error, red on a terminal; the exit code that it stands for."""
+    said = f"{error.reason}: {error.message}"
+    sys.stderr.write(f"\033[31m{said}\033[0m\n" if sys.stderr.isatty() else f"{said}\n")
+    return error.exit_code if isinstance(error, ServeError) else 1
 
 
 def settings_of(asked: ServeArguments, manifests: Sequence[ModelDeployment], log_format: logs.LogFormat) -> Settings:

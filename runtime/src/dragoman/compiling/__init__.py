@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 
 import dragoman
-from dragoman.compiled import Compiled
+from dragoman.compiled import VERDICT, Compiled
 from dragoman.compiling.errors import NotCompiled
 from dragoman.compiling.parts import Parts, parts_of
 from dragoman.compiling.proof import prove
 from dragoman.compiling.rows import Rows
 from dragoman.compiling.speed import compare
 from dragoman.predictors import Predictor
-from dragoman.predictors.compiled import VERDICT, load
+from dragoman.predictors.compiled import load
 from dragoman.predictors.explaining import ExplainingPredictor
 from dragoman.predictors.program import Program, write
 

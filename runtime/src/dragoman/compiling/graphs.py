@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dragoman.compiled import GRAPH
 from dragoman.compiling.errors import NotCompiled
 from dragoman.formats.estimators import package_of, walk
 from dragoman.formats.features import is_missing
@@ -13,7 +14,6 @@ from dragoman.predictors.program import Column, Graph
 from dragoman.signature import Field, Signature
 
 MATRIX = "rows"
-FILE = "model.onnx"
 _NO_CATEGORY = "\ue000"  # of Unicode's private use: no category of a model's
 _SUMS_OF_PRODUCTS = """
 Pipeline ColumnTransformer FeatureUnion GridSearchCV RandomizedSearchCV HalvingGridSearchCV HalvingRandomSearchCV FrozenEstimator
@@ -48,7 +48,7 @@ def graph_of(model: Any, signature: Signature, outputs: tuple[str, ...], *, feat
     else:
         second = "predict_proba" if "predict_proba" in outputs else "decision_function"
         named = {"predict": nodes[0], second: nodes[1]}
-    return Graph(FILE, named, MATRIX if matrix else "", columns), document.SerializeToString()
+    return Graph(GRAPH, named, MATRIX if matrix else "", columns), document.SerializeToString()
 
 
 def _known(model: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dragoman.compiled import TREES
 from dragoman.compiling import graphs
 from dragoman.compiling.errors import NotCompiled
 from dragoman.compiling.trees import Ensemble, ensemble_of, thresholds
@@ -20,7 +21,6 @@ from dragoman.predictors.scores import SCORES
 from dragoman.signature import Signature
 from dragoman.table import Array
 
-TREES = "model.treelite"
 _TABULAR = ("number", "integer", "boolean")
 
 

@@ -8,13 +8,13 @@ from typing import ClassVar
 
 import msgspec
 
+from dragoman.compiled import PROGRAM
 from dragoman.errors import ModelLoadFailed
 from dragoman.formats import sidecar
 from dragoman.formats.format import Candidate, LoadedModel, ModelFiles, Recognised, Settings
 from dragoman.formats.libraries import require, versions_of
 from dragoman.formats.unpickle import guarded
 
-_PROGRAM = "program.json"
 _OURS = re.compile(rb'^\s*\{\s*"dragoman"\s*:')
 
 
@@ -22,7 +22,7 @@ class CompiledFormat:
     name: ClassVar[str] = "compiled"
 
     def recognises(self, candidate: Candidate, *, declared: bool = False) -> Recognised | None:
-        if Path(candidate.name).name != _PROGRAM or _OURS.match(candidate.head) is None:
+        if Path(candidate.name).name != PROGRAM or _OURS.match(candidate.head) is None:
             return None
         return Recognised("a compiled model")
 

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from dragoman.check import Checker
-from dragoman.compiled import Compiled
+from dragoman.check import Checker, looks_finite
+from dragoman.compiled import VERDICT, Compiled
 from dragoman.errors import InvalidInput
 from dragoman.predictors.arguments import refuse_arguments
 from dragoman.predictors.booster import Matrix
@@ -22,8 +22,6 @@ from dragoman.predictors.program import Graph, Program, read
 from dragoman.predictors.scores import SCORES
 from dragoman.signature import Signature
 from dragoman.table import Array, Table
-
-VERDICT = "compiled.json"
 
 
 @dataclass(frozen=True)
@@ -100,10 +98,9 @@ class CompiledPredictor:
         return Matrix(dtype, codes, self.program.unknown_is_missing)
 
     def _takes(self, matrix: Array) -> bool:
-        """The sum is cheaper than a look at each number; where it is not finite, that look decides."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            if np.isfinite(matrix.sum(dtype=np.float64)):
-                return True
+        """Whether it has no number that the original refuses, or that it was not proven with."""
+        if looks_finite(matrix):
+            return True
         return not np.isinf(matrix).any() if self.program.takes_nan else bool(np.isfinite(matrix).all())
 
     def _columns(self, table: Table, graph: Graph) -> dict[str, Array] | None:

@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from dragoman.compiled import PROGRAM
 from dragoman.signature import Signature
-
-FILE = "program.json"
 
 
 class Column(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
@@ -60,11 +59,11 @@ class Program(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
 
 def read(folder: Path) -> Program:
     """Raises `OSError` and `msgspec.DecodeError` (a `ValidationError`, where it is another kind of JSON)."""
-    return msgspec.json.decode((folder / FILE).read_bytes(), type=Program)
+    return msgspec.json.decode((folder / PROGRAM).read_bytes(), type=Program)
 
 
 def write(folder: Path, program: Program) -> None:
-    (folder / FILE).write_bytes(msgspec.json.format(msgspec.json.encode(program, enc_hook=_plain), indent=2) + b"\n")
+    (folder / PROGRAM).write_bytes(msgspec.json.format(msgspec.json.encode(program, enc_hook=_plain), indent=2) + b"\n")
 
 
 def _plain(value: Any) -> Any:
