@@ -3,7 +3,7 @@
 
 PROTO_BIN ?= .venv/bin
 PROTO_DIR := runtime/src/dragoman/proto
-PROTOS := open_inference seldon
+PROTOS := open_inference seldon health reflection
 
 .PHONY: proto $(PROTOS)
 

@@ -14,8 +14,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from dragoman.call import EXPLAIN, Call, Prediction
 from dragoman.errors import CallError, DeadlineExceeded, ModelFailed
@@ -27,8 +28,7 @@ INLINE_SECONDS = 0.005  # a predict expected to take longer goes to the thread, 
 _SMOOTHING = 0.2  # weight of the newest measurement in the moving average
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
+class _Waiting(msgspec.Struct, eq=False):
     call: Call
     answer: asyncio.Future[Prediction]
     deadline: float  # time.monotonic() seconds

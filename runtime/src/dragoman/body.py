@@ -7,8 +7,9 @@ import bz2
 import time
 import zlib
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from dragoman.admission import Admission
 from dragoman.asgi import Receive
@@ -20,8 +21,7 @@ class ClientLeft(Exception):
     """The client closed its connection before its request was whole: there is nobody to answer."""
 
 
-@dataclass(frozen=True, slots=True)
-class BodyLimit:
+class BodyLimit(msgspec.Struct, frozen=True):
     """How large a body may be, compressed and decompressed, and what says so."""
 
     bytes: int

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
 _TYPES = {
     "int": "a whole number",
@@ -34,14 +33,6 @@ def explained(error: msgspec.ValidationError, document: Any, kind: Any) -> str:
         if found:
             return words(found, *_place(document, path, found), kind)
     return f"{path or 'document'}: {text[:1].lower()}{text[1:]}"
-
-
-def yaml_problem(error: yaml.YAMLError) -> str:
-    """One line: where, and what."""
-    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        mark = error.problem_mark
-        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"
-    return " ".join(str(error).split())
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
@@ -72,6 +63,8 @@ def _required(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
 
 
 def _wrong_type(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
+    import yaml  # here: what is served without a manifest needs none
+
     wanted = [_TYPES.get(name.strip(), name.strip()) for name in found[1].split("|") if name.strip() != "null"]
     got = shown(value) if value is not _NOWHERE else _TYPES.get(found[2], found[2])
     meant = next((choice for choice in _choices_at(kind, path) if isinstance(value, bool) and yaml.safe_load(choice) is value), None)

@@ -10,14 +10,15 @@ import mmap
 import os
 import tempfile
 import time
-from dataclasses import dataclass
 
-_FIELDS = ("ticked", "predict_started", "deadline", "in_flight", "ready", "pid", "loading_until")
+import msgspec
+
+_FIELDS = ("ticked", "predict_started", "deadline", "in_flight", "ready", "pid", "loading_until", "connections")
 _SIZE = len(_FIELDS)
+_ALIVE_SECONDS = 1.0  # a loop that has not turned for so long takes no connections
 
 
-@dataclass(frozen=True, slots=True)
-class Pulse:
+class Pulse(msgspec.Struct, frozen=True):
     """One worker as the supervisor sees it; 0 stands for never or none."""
 
     ticked: float  # when its event loop last turned
@@ -27,6 +28,7 @@ class Pulse:
     ready: bool
     pid: int
     loading_until: float = 0.0  # by when the model that it loads beside serving is to be there
+    connections: int = 0  # of HTTP, open
 
 
 class Heartbeats:
@@ -47,8 +49,8 @@ class Heartbeats:
         return cls(fd, workers)
 
     def read(self, index: int) -> Pulse:
-        ticked, started, deadline, in_flight, ready, pid, loading = self._numbers[index * _SIZE : (index + 1) * _SIZE]
-        return Pulse(ticked, started, deadline, int(in_flight), bool(ready), int(pid), loading)
+        ticked, started, deadline, in_flight, ready, pid, loading, connections = self._numbers[index * _SIZE : (index + 1) * _SIZE]
+        return Pulse(ticked, started, deadline, int(in_flight), bool(ready), int(pid), loading, int(connections))
 
     def slot(self, index: int) -> Slot:
         """For the worker itself to write."""
@@ -57,6 +59,12 @@ class Heartbeats:
     def in_flight(self) -> int:
         """Requests in flight in all workers together."""
         return int(sum(self._numbers[3::_SIZE]))
+
+    def connections_of_others(self, index: int) -> list[int]:
+        """HTTP connections of each other worker that serves and whose loop turns."""
+        since = time.monotonic() - _ALIVE_SECONDS
+        pulses = [self.read(other) for other in range(self.workers) if other != index]
+        return [pulse.connections for pulse in pulses if pulse.ready and pulse.ticked > since]
 
 
 class Slot:
@@ -96,3 +104,6 @@ class Slot:
     def loading(self, until: float) -> None:
         """A model is being loaded, until then at most; 0: none is."""
         self._numbers[6] = until
+
+    def connections(self, count: int) -> None:
+        self._numbers[7] = count

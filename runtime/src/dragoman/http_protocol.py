@@ -31,9 +31,10 @@ logger = logging.getLogger("dragoman.http")
 
 
 class HttpConfig(uvicorn.Config):
-    """uvicorn's configuration, and how long a request's head may take, in seconds."""
+    """uvicorn's configuration, how long a request's head may take, in seconds, and what is to hear that a connection has ended."""
 
     head_seconds = 20.0
+    on_end: Callable[[], None] = staticmethod(lambda: None)
 
 
 class HeadTooLarge(Exception):
@@ -124,6 +125,7 @@ class Protocol(HttpToolsProtocol):
             self._stalled.cancel()
         self.pipeline.clear()
         super().connection_lost(exc)
+        self.config.on_end()
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()

@@ -11,8 +11,9 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from dragoman.batcher import as_call_error
 from dragoman.call import Call, Prediction
@@ -23,8 +24,7 @@ from dragoman.table import concat
 Ask = Callable[[Call, float, bool], Awaitable[Prediction]]  # as `ServedModel.predict`: a call, its deadline, whether no other can come
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
+class _Waiting(msgspec.Struct, eq=False):
     call: Call
     kind: Any  # calls of one kind may be gathered
     came: float  # time.monotonic() seconds

@@ -89,7 +89,7 @@ def _import_ahead(boot: Boot) -> None:
         if option in enabled:
             DIALECTS[name]
     if {"v2", "seldon"} & enabled:
-        import dragoman.grpc_server  # noqa: F401
+        import dragoman.rpc.server  # noqa: F401
 
 
 class Loader:

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+import msgspec
 
 from dragoman import metrics
 from dragoman.asgi import App, Receive, Scope, Send
@@ -19,8 +20,7 @@ from dragoman.status import ServerStatus
 STALLED_SECONDS = 300.0  # a fetch that has not brought a byte for so long is not alive
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     body: bytes
     status: int = 200
     media_type: str = "text/plain; charset=utf-8"

@@ -12,15 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
-import yaml
 
-from dragoman.complaints import explained, shown, yaml_problem
+from dragoman.complaints import explained, shown
 from dragoman.dialect_options import V1, V2, Dialects
 from dragoman.errors import InvalidSpec
 from dragoman.part import Part
 from dragoman.signature import Field
 from dragoman.storage.uri import parse as parse_uri
-from dragoman.yaml_documents import documents
 
 API_VERSION = "dragoman.dev/v1alpha1"
 KIND = "ModelDeployment"
@@ -227,8 +225,12 @@ def _names_us(path: Path) -> bool:
 
 
 def _of_file(path: Path) -> Iterator[ModelDeployment | InvalidSpec]:
+    import yaml  # here: it takes 10 ms, and what is served without a manifest needs none
+
+    from dragoman import yaml_documents
+
     try:
-        found = documents(path.read_text(encoding="utf-8"))
+        found = yaml_documents.documents(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         yield InvalidSpec(f"{path}: no such file")
     except UnicodeDecodeError as error:
@@ -236,7 +238,7 @@ def _of_file(path: Path) -> Iterator[ModelDeployment | InvalidSpec]:
     except OSError as error:
         yield InvalidSpec(f"{path}: cannot be read: {error.strerror}")
     except yaml.YAMLError as error:
-        yield InvalidSpec(f"{path}: not valid YAML: {yaml_problem(error)}")
+        yield InvalidSpec(f"{path}: not valid YAML: {yaml_documents.problem(error)}")
     else:
         for number, document in enumerate(found, start=1):
             where = f"{path}" if len(found) == 1 else f"{path}, document {number}"

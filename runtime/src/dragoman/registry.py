@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
@@ -27,8 +26,7 @@ if TYPE_CHECKING:
     from dragoman.table import Array, Table
 
 
-@dataclass(slots=True, eq=False)
-class Outcome:
+class Outcome(msgspec.Struct, eq=False):
     """What became of one model on its way to being served: the loader's part of a `ServedModel`."""
 
     manifest: ModelDeployment
@@ -37,10 +35,10 @@ class Outcome:
     message: str = ""
     digest: str = ""
     format: str = ""
-    signature: Signature = field(default_factory=Signature)
+    signature: Signature = msgspec.field(default_factory=Signature)
     predictor: Predictor | None = None
     rows_independent: bool = False
-    authored: Mapping[str, Any] = field(default_factory=dict)  # what the model's own code declares for a dialect
+    authored: Mapping[str, Any] = msgspec.field(default_factory=dict)  # what the model's own code declares for a dialect
     on_demand: bool = False  # brought into memory when a request comes
     taken_bytes: int = 0  # that loading it took, libraries included: a worker's part where workers share it
 

@@ -8,22 +8,29 @@ connections close last.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import time
+from collections.abc import Callable, Sequence
 
 import uvicorn
 
+from dragoman.accepting import BACKLOG, Acceptor
 from dragoman.asgi import App
 from dragoman.http_protocol import HttpConfig, Protocol
 
-_BACKLOG = 2048
-
 
 class HttpServer:
-    """One worker's HTTP server on the shared socket."""
+    """One worker's HTTP server on the shared socket. `others` and `tell`: see `Acceptor`."""
 
-    def __init__(self, app: App, sock: socket.socket, head_seconds: float = 20.0, keep_alive_seconds: float = 75.0) -> None:
+    def __init__(
+        self,
+        app: App,
+        sock: socket.socket,
+        head_seconds: float = 20.0,
+        keep_alive_seconds: float = 75.0,
+        others: Callable[[], Sequence[int]] = lambda: (),
+        tell: Callable[[int], None] = lambda count: None,
+    ) -> None:
         config = HttpConfig(
             app,
             http=Protocol,
@@ -36,20 +43,20 @@ class HttpServer:
             date_header=True,
             proxy_headers=False,
             timeout_keep_alive=keep_alive_seconds,  # type: ignore[arg-type]
-            backlog=_BACKLOG,
+            backlog=BACKLOG,
         )
         config.head_seconds = head_seconds
         config.load()
         self._server = uvicorn.Server(config)
         self._server.lifespan = config.lifespan_class(config)
-        self._config, self._socket = config, sock
+        self._config = config
+        self._acceptor = Acceptor(sock, self._protocol, others, tell)
+        config.on_end = self._acceptor.ended
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await self._server.on_tick(0)
-        self._queue = self._socket.dup()  # the last hand on the accept queue when the listener closes
-        self._queue.setblocking(False)
-        await self._server.startup(sockets=[self._socket])
+        self._acceptor.start()
         self._ticking = asyncio.create_task(self._tick())
 
     def only_client(self) -> bool:
@@ -59,7 +66,7 @@ class HttpServer:
         """Stop without losing a request; at most `grace_seconds` + `timeout_seconds`."""
         self.close_after_reply()
         await asyncio.sleep(grace_seconds)
-        await self._close_listener()
+        await self._acceptor.close()
         deadline = time.monotonic() + timeout_seconds
         state = self._server.server_state
         await asyncio.sleep(0.05)  # what was accepted last has its first bytes by now
@@ -82,19 +89,6 @@ class HttpServer:
             cycle = getattr(connection, "cycle", None)
             if cycle is not None:
                 cycle.keep_alive = False
-
-    async def _close_listener(self) -> None:
-        loop = asyncio.get_running_loop()
-        for server in self._server.servers:
-            server.close()
-        waiting: list[socket.socket] = []
-        with contextlib.suppress(BlockingIOError):
-            while len(waiting) < _BACKLOG:
-                waiting.append(self._queue.accept()[0])
-        self._queue.close()
-        for sock in waiting:
-            sock.setblocking(False)
-            await loop.connect_accepted_socket(self._protocol, sock)
 
     def _protocol(self) -> Protocol:
         return Protocol(config=self._config, server_state=self._server.server_state, app_state={})

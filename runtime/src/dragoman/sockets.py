@@ -5,15 +5,15 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+import msgspec
 
 from dragoman.errors import AddressInUse
 
 _WHY = {errno.EADDRINUSE: "is in use", errno.EACCES: "needs more rights", errno.EADDRNOTAVAIL: "is not an address of this machine"}
 
 
-@dataclass(frozen=True)
-class Sockets:
+class Sockets(msgspec.Struct, frozen=True):
     """What every process of the server inherits."""
 
     listener: socket.socket  # REST, shared by the workers

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from dragoman import json
@@ -24,8 +24,7 @@ _MAX_DIMENSION = 2**31 - 1
 _NUMBERS = frozenset({int, float})
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Tensor:
+class Tensor(msgspec.Struct, frozen=True, eq=False):
     """A named array. `datatype` is the wire's word for its elements: BYTES are str or None here, BF16 are float32."""
 
     name: str
@@ -37,8 +36,7 @@ class Tensor:
         return list(self.array.shape)
 
 
-@dataclass(frozen=True, slots=True)
-class Datatype:
+class Datatype(msgspec.Struct, frozen=True):
     """One of the protocol's element types: how it is told in JSON, and how it lies in bytes."""
 
     wire: Any  # numpy dtype of the bytes, little-endian; None where an element has no fixed size

@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from dragoman import metrics as metrics_module
@@ -98,7 +99,8 @@ async def _serve(
     app = Application(models, worker)
     follower = worker.orders = Follower(models, boot, orders, slot, own, app.rebuild)
     keep_alive = max(settings.keep_alive_seconds, *(surface.keep_alive_seconds for surface in surfaces(models).values()), 0.0)
-    http = HttpServer(app, sockets.listener, settings.head_seconds, keep_alive)
+    others = partial(heartbeats.connections_of_others, index)
+    http = HttpServer(app, sockets.listener, settings.head_seconds, keep_alive, others, slot.connections)
     worker.only_client = http.only_client
     servers = [http, *_grpc(models, worker, sockets)]
     for name, outcome in outcomes.items():
@@ -142,7 +144,7 @@ def _grpc(models: Mapping[str, ServedModel], worker: Worker, sockets: Sockets) -
     rpcs = {name: surface.rpcs for name, surface in surfaces(models).items() if surface.rpcs}
     if not rpcs:
         return []
-    from dragoman.grpc_server import GrpcServer
+    from dragoman.rpc.server import GrpcServer
 
     return [GrpcServer(rpcs, models, worker, sockets.grpc_address)]  # type: ignore[list-item]
 

@@ -21,3 +21,11 @@ class _Loader(yaml.SafeLoader):
 def documents(text: str) -> list[Any]:
     """The documents that are not empty. Raises `yaml.YAMLError`."""
     return [document for document in yaml.load_all(text, _Loader) if document is not None]  # a SafeLoader
+
+
+def problem(error: yaml.YAMLError) -> str:
+    """One line: where, and what."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark = error.problem_mark
+        return f"line {mark.line + 1}, column {mark.column + 1}: {error.problem or error.context}"
+    return " ".join(str(error).split())

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 import msgspec
@@ -67,16 +66,14 @@ class Reply(msgspec.Struct):
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ReplyStore:
+class ReplyStore(msgspec.Struct, frozen=True):
     """Where encoded replies are kept until they expire: for all workers of this server, or, in memcached, of all that share it."""
 
     memcached: tuple[str, ...] = ()  # host:port, each of which has them all; none: this server's own
     timeout_seconds: float = 0.5  # how long memcached may take
 
 
-@dataclass(frozen=True, slots=True)
-class Deferred:
+class Deferred(msgspec.Struct, frozen=True):
     """The request is answered at once; the predict goes on, and its own reply, be it an error, is kept for whoever asks (`Kept`)."""
 
     store: ReplyStore
@@ -85,8 +82,7 @@ class Deferred:
     keep_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """How the calls of one path wait for the model, in each worker. Without a queue they go straight to it."""
 
     max_requests: int | None = None  # being answered; one more is `Throttled`, before its body is read
@@ -98,8 +94,7 @@ class Line:
     deferred: Deferred | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Predict:
+class Predict(msgspec.Struct, frozen=True):
     """A path that predicts: decoded, run by the core, encoded."""
 
     path: str
@@ -114,8 +109,7 @@ class Predict:
     line: Line | None = None  # how calls wait before the model; None: they do not
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(msgspec.Struct, frozen=True):
     """A path where the replies of deferred predicts are fetched (GET), as often as is wanted until they expire; any worker's.
 
     Who asks too soon waits for `wait_seconds`, and is then told `WaitedTooLong`.
@@ -128,8 +122,7 @@ class Kept:
     wait_seconds: float
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(msgspec.Struct, frozen=True):
     """A path that the dialect answers by itself: metadata, health.
 
     In the path `{name}` stands for any one part. `reply` may raise a `CallError`.
@@ -146,8 +139,7 @@ class Answer:
     describes: bool = False  # it tells what the model takes: one that nobody has loaded yet is brought for it
 
 
-@dataclass(frozen=True, slots=True)
-class Rpc:
+class Rpc(msgspec.Struct, frozen=True):
     """A gRPC method: a predicting one has `model`, `decode` and `encode`; another has `reply`. Messages are protobuf's own classes.
 
     Any of the four may raise a `CallError`; `v2_grpc.grpc_status` says what its HTTP status becomes.
@@ -178,8 +170,7 @@ def nothing_there(request: Request) -> CallError:
     return NotFound(f"nothing is served at {request.path}; /docs lists what is")
 
 
-@dataclass(frozen=True, slots=True)
-class Surface:
+class Surface(msgspec.Struct, frozen=True):
     """All that a dialect shows, for the models that have it on."""
 
     predicts: Sequence[Predict] = ()
@@ -190,7 +181,7 @@ class Surface:
     error: Callable[[CallError, Request], Reply] | None = None  # a 404 or 405 of its own; None: the dialect's `error`
     not_found: Callable[[Request], CallError] = nothing_there  # why a path on that ground is not there: an unknown model, version, path
     credentials: Callable[[Request], str] = bearer  # the token that a request presents; raises `Unauthorized`. Not asked without tokens
-    openapi: Mapping[str, Any] = field(default_factory=dict)  # OpenAPI 3.1 path items, by path
+    openapi: Mapping[str, Any] = msgspec.field(default_factory=dict)  # OpenAPI 3.1 path items, by path
     keep_alive_seconds: float = 0.0  # how long its clients expect an idle connection to stay, where that is longer than the server's own
 
 

@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
+import msgspec
+
 from dragoman.formats.pickles import Pickle, read_pickle
 
 if TYPE_CHECKING:  # telling a format imports neither numpy nor a model library
@@ -16,8 +18,7 @@ if TYPE_CHECKING:  # telling a format imports neither numpy nor a model library
 CodePolicy = Literal["Allow", "RequireDigest", "Deny"]
 
 
-@dataclass(frozen=True)
-class ModelFiles:
+class ModelFiles(msgspec.Struct, frozen=True):
     """What was fetched and checked: a file, or a folder, on local disk; read-only.
 
     `listing` has every file's path relative to `root` ('' for a single file, whose own name is `name`).
@@ -76,8 +77,7 @@ class Candidate:
         return read_pickle(self.head)
 
 
-@dataclass(frozen=True)
-class Recognised:
+class Recognised(msgspec.Struct, frozen=True):
     """What a format says of one file that is its own."""
 
     what: str  # for messages: "a pickle of sklearn.pipeline.Pipeline"
@@ -86,8 +86,7 @@ class Recognised:
     sure: bool = True  # told by the bytes; False: only its name says so, and loading will tell
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(msgspec.Struct, frozen=True):
     """A model, told from names and bytes before anything of it, or any library, was imported."""
 
     format: Format
@@ -103,8 +102,7 @@ class Found:
         return self.told.forks
 
 
-@dataclass(frozen=True)
-class Settings:
+class Settings(msgspec.Struct, frozen=True):
     """How a model is loaded."""
 
     threads: int = 1  # that one predict may use

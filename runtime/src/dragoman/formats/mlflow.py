@@ -9,7 +9,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 import msgspec
-import yaml
 
 from dragoman.errors import ModelLoadFailed, UnsupportedFormat
 from dragoman.formats.format import Candidate, Format, LoadedModel, ModelFiles, Recognised, Settings
@@ -86,6 +85,8 @@ def _inner(path: Path) -> tuple[Format, str, Recognised]:
 
 
 def _document(path: Path) -> dict[str, Any]:
+    import yaml  # here: every server has this module
+
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

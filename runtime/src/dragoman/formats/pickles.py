@@ -11,9 +11,10 @@ import lzma
 import pickletools
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any
+
+import msgspec
 
 _MAX_OPCODES = 20_000
 _MAX_HEAD_BYTES = 1024 * 1024  # after decompression
@@ -33,8 +34,7 @@ _STRINGS = frozenset({"SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "UNICODE"
 _RECONSTRUCTORS = frozenset({"copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj_ex__"})
 
 
-@dataclass(frozen=True)
-class Pickle:
+class Pickle(msgspec.Struct, frozen=True):
     """What the first opcodes of a pickle name."""
 
     root: str | None  # the class (or function) that makes the object: "sklearn.pipeline.Pipeline"; None for a plain list or dict

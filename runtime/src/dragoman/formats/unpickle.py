@@ -7,9 +7,10 @@ import pickle
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from dragoman.errors import DragomanError, ModelLoadFailed
 from dragoman.formats.format import Candidate
@@ -18,11 +19,10 @@ from dragoman.formats.libraries import display_name, missing, require
 _MAX_WARNINGS = 10
 
 
-@dataclass
-class Heard:
+class Heard(msgspec.Struct):
     """What the libraries had to say while loading, in plain words, each once."""
 
-    lines: list[str] = field(default_factory=list)
+    lines: list[str] = msgspec.field(default_factory=list)
 
     def add(self, line: str) -> None:
         if line not in self.lines and len(self.lines) < _MAX_WARNINGS:

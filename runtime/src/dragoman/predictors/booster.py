@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from dragoman.check import shown
@@ -14,8 +15,7 @@ from dragoman.signature import Signature
 from dragoman.table import Array, Table
 
 
-@dataclass(frozen=True)
-class Matrix:
+class Matrix(msgspec.Struct, frozen=True):
     """Rows as one float matrix: categories as their codes, missing values as NaN."""
 
     dtype: str = "float64"

@@ -18,9 +18,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dragoman.errors import DiskFull, InvalidSpec
 from dragoman.storage.digest import PREFIX
@@ -30,8 +29,7 @@ _FULL = {errno.ENOSPC: "is full", errno.EDQUOT: "is over its quota", errno.EFBIG
 _CLOSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP)
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """What entry.json says of a model in the cache."""
 
     kind: str  # "file", "folder", or "archive", unpacked
@@ -40,8 +38,7 @@ class Entry:
     root: str  # what is the model, below files/: "" for files/ itself
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(NamedTuple):
     """An entry that cannot be evicted until its lock is released."""
 
     path: Path
@@ -50,8 +47,7 @@ class Held:
     lock: Lock
 
 
-@dataclass(frozen=True)
-class Draft:
+class Draft(NamedTuple):
     """A folder of one's own; `files` is what becomes the entry's."""
 
     path: Path
@@ -116,7 +112,7 @@ class Cache:
     def publish(self, draft: Draft, digest: str, name: str, entry: Entry) -> Held:
         """Turns a finished draft into the entry of its digest, held; evicts what has to go for it."""
         _seal(draft.files, keep_open=entry.kind == "file")
-        _write_synced(draft.path / "entry.json", json.dumps(asdict(entry)))
+        _write_synced(draft.path / "entry.json", json.dumps(entry._asdict()))
         with self._alone():
             held = self._take(digest, name)  # another process may have been faster
             if held is not None:

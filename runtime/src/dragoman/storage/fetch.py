@@ -138,9 +138,8 @@ def _only_folder(names: list[str]) -> str:
 
 def _called(listing: Listing, name: str) -> Listing:
     """A single file under the name it has on disk."""
-    from dataclasses import replace
-
-    return replace(listing, objects=(replace(listing.objects[0], name=name),))
+    file = listing.objects[0]._replace(name=name)
+    return listing._replace(objects=(file,))
 
 
 def _open(location: Location, request: Request, report: Report, *, ranges: bool) -> Source:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from dragoman.errors import InvalidSpec
@@ -13,11 +12,11 @@ from dragoman.errors import InvalidSpec
 _UNSUPPORTED = {errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL}
 
 
-@dataclass(eq=False)
 class Lock:
     """A lock that is held until it is released. A process that is forked meanwhile holds it too."""
 
-    _fd: int | None
+    def __init__(self, fd: int) -> None:
+        self._fd: int | None = fd
 
     def release(self) -> None:
         if self._fd is not None:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dragoman.errors import InvalidSpec
 from dragoman.storage.lock import Lock
@@ -16,8 +16,7 @@ GIB = 1024**3
 CACHE_BYTES = 20 * GIB
 
 
-@dataclass(frozen=True)
-class Bounds:
+class Bounds(NamedTuple):
     """What a fetch may take before it is given up."""
 
     attempts: int = 8  # in a row without a new byte; then the storage counts as unavailable
@@ -35,7 +34,7 @@ class Request:
     cache_bytes: int = CACHE_BYTES
     options: Mapping[str, str] = field(default_factory=dict, repr=False)  # spec.model.storage.options
     digest: str | None = None  # the pin: sha256: and 64 hex digits
-    bounds: Bounds = Bounds()
+    bounds: Bounds = field(default_factory=Bounds)
 
     @classmethod
     def of(
@@ -60,23 +59,21 @@ class Request:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "cache": str(self.cache)}
+        return {**asdict(self), "cache": str(self.cache), "bounds": self.bounds._asdict()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Request:
         return cls(**{**fields, "cache": Path(fields["cache"]), "bounds": Bounds(**fields.get("bounds", {}))})
 
 
-@dataclass(frozen=True)
-class Progress:
+class Progress(NamedTuple):
     """Bytes that have come, of how many: `total_bytes` is None until the storage has said so. Starting again sets it back."""
 
     bytes: int
     total_bytes: int | None
 
 
-@dataclass(frozen=True)
-class Warned:
+class Warned(NamedTuple):
     """Something that a person may want to know: a retry, a wait for another process."""
 
     message: str

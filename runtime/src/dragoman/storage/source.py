@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from dragoman.errors import UnsupportedFormat
 from dragoman.storage.request import OnEvent, Progress, Warned
@@ -19,8 +19,7 @@ _INTERVAL_SECONDS = 0.2
 _AGAIN_SECONDS = 5.0
 
 
-@dataclass(frozen=True)
-class Object:
+class Object(NamedTuple):
     """One file in storage. `version` changes when its bytes do; None when the storage tells too little."""
 
     name: str  # within the model
@@ -30,8 +29,7 @@ class Object:
     etag: str | None = None  # strong, quoted: for If-Match
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """A model in storage: one file, or the files of a folder."""
 
     single: bool
