@@ -142,7 +142,7 @@ class Answer(msgspec.Struct, frozen=True):
 class Rpc(msgspec.Struct, frozen=True):
     """A gRPC method: a predicting one has `model`, `decode` and `encode`; another has `reply`. Messages are protobuf's own classes.
 
-    Any of the four may raise a `CallError`; `v2_grpc.grpc_status` says what its HTTP status becomes.
+    Any of the four may raise a `CallError`; `rpc.status.status_of` says what its HTTP status becomes.
     """
 
     method: str  # "/inference.GRPCInferenceService/ModelInfer"

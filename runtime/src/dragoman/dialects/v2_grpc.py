@@ -6,7 +6,7 @@ import json
 import shlex
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -20,24 +20,7 @@ from dragoman.proto import open_inference as pb
 from dragoman.readings import example_tensors
 from dragoman.tensors import Tensor, bytes_of, tensor_of_array, tensor_of_bytes, tensor_of_output, text_of
 
-if TYPE_CHECKING:
-    import grpc
-
 SERVICE = "inference.GRPCInferenceService"
-
-# HTTP status of an error to the gRPC status that stands for it; what is not here is INTERNAL.
-_STATUS_CODES: Mapping[int, str] = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    408: "DEADLINE_EXCEEDED",
-    413: "RESOURCE_EXHAUSTED",
-    415: "INVALID_ARGUMENT",
-    429: "RESOURCE_EXHAUSTED",
-    503: "UNAVAILABLE",
-    504: "DEADLINE_EXCEEDED",
-}
 
 # Where the elements of a tensor are when they are not raw; FP16 and BF16 have no field.
 _CONTENTS: Mapping[str, str] = {
@@ -50,13 +33,6 @@ _CONTENTS: Mapping[str, str] = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-
-
-def grpc_status(error: CallError) -> grpc.StatusCode:
-    """The gRPC status of an error."""
-    import grpc  # here, so that describing the methods costs no process the import
-
-    return getattr(grpc.StatusCode, _STATUS_CODES.get(error.status, "INTERNAL"))
 
 
 class V2Grpc:

@@ -1,0 +1,108 @@
+"""Header fields of HTTP/2: HPACK (RFC 7541) of what comes by the library `hpack`, of what goes by the plainest form that there is.
+
+Clients repeat themselves: after its first request a client's header block is the same few bytes each time. What such a block means is
+worked out once for as long as the connection's dynamic table stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from hpack import Decoder, HPACKError, OversizedHeaderListError
+
+from dragoman.http2.frames import Code, ConnectionFault, StreamFault
+
+MAX_BYTES = 16 * 1024  # of all fields of a request, as SETTINGS_MAX_HEADER_LIST_SIZE counts them
+_KNOWN_BLOCKS = 64
+_REQUIRED = frozenset({":method", ":scheme", ":path"})
+_PSEUDO = _REQUIRED | {":authority"}
+_OF_A_CONNECTION = frozenset({"connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"})
+
+
+class Blocks:
+    """The header blocks of one connection's requests, and what `understand` makes of their fields."""
+
+    def __init__(self, understand: Callable[[Mapping[str, str]], Any]) -> None:
+        self._understand = understand
+        self._decoder = Decoder(MAX_BYTES)
+        self._known: dict[bytes, Any] = {}
+
+    def meaning(self, block: bytes) -> Any:
+        """Raises `ConnectionFault`; `StreamFault` where the fields are no request's."""
+        found = self._known.get(block)
+        if found is None:
+            table = self._decoder.header_table.dynamic_entries
+            size, newest = len(table), table[0] if table else None
+            fields = self.decoded(block)
+            if len(table) != size or (table and table[0] is not newest):
+                self._known.clear()  # a block's indices may stand for other fields now
+                return self._understand(request_fields(fields))
+            found = self._understand(request_fields(fields))
+            if len(self._known) < _KNOWN_BLOCKS:
+                self._known[block] = found
+        return found
+
+    def decoded(self, block: bytes) -> list[tuple[bytes, bytes]]:
+        """A block that is no request's has to be decoded as well: it may change the table. Raises `ConnectionFault`."""
+        try:
+            return [(field[0], field[1]) for field in self._decoder.decode(block, raw=True)]
+        except OversizedHeaderListError:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, f"header fields of more than {MAX_BYTES} bytes") from None
+        except HPACKError as error:
+            raise ConnectionFault(Code.COMPRESSION_ERROR, f"header fields that cannot be decoded: {error}") from None
+
+
+def request_fields(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
+    """The fields of a request, checked as RFC 9113, 8.2 and 8.3, asks; of one that repeats, all values. Raises `StreamFault`."""
+    found: dict[str, str] = {}
+    plain = False
+    for name, value in fields:
+        key, text = name.decode("latin-1"), value.decode("latin-1")
+        if key.startswith(":"):
+            if plain or key not in _PSEUDO or key in found:
+                raise _malformed(f"the pseudo-header field {key!r} is unknown, twice there or after others")
+        else:
+            plain = True
+            if key != key.lower() or key in _OF_A_CONNECTION or not key or (key == "te" and text != "trailers"):
+                raise _malformed(f"the header field {key!r} has no place in HTTP/2")
+            if key in found:
+                text = f"{found[key]},{text}"
+        found[key] = text
+    missing = _REQUIRED - found.keys()
+    if missing or not found[":path"]:
+        raise _malformed(f"{', '.join(sorted(missing)) or ':path'} is missing")
+    return found
+
+
+def trailer_fields(fields: list[tuple[bytes, bytes]]) -> None:
+    """What follows a request's body: nobody here reads it, but it has to be well-formed. Raises `StreamFault`."""
+    if any(name.startswith(b":") for name, _ in fields):
+        raise _malformed("a pseudo-header field in trailers")
+
+
+def block_of(*fields: tuple[str, str]) -> bytes:
+    """Fields as literals without indexing (RFC 7541, 6.2.2), names lower case: it needs no table, so it may be made beforehand."""
+    out = bytearray()
+    for name, value in fields:
+        out += b"\0"
+        for text in (name.encode("latin-1"), value.encode("latin-1")):
+            out += _length(len(text))
+            out += text
+    return bytes(out)
+
+
+def _length(number: int) -> bytes:
+    """An integer with a prefix of 7 bits, of a string that is not Huffman coded (RFC 7541, 5.1 and 5.2)."""
+    if number < 127:
+        return bytes((number,))
+    out, rest = bytearray((127,)), number - 127
+    while rest >= 128:
+        out.append(rest % 128 + 128)
+        rest //= 128
+    out.append(rest)
+    return bytes(out)
+
+
+def _malformed(why: str) -> StreamFault:
+    return StreamFault(Code.PROTOCOL_ERROR, why)

@@ -1,0 +1,73 @@
+"""Standard health (grpc.health.v1): the state of the server and of each service, now and as it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from google.protobuf.message import DecodeError
+
+from dragoman.proto import health as pb
+from dragoman.rpc.call import Call, Method
+from dragoman.rpc.status import Status
+from dragoman.rpc.unary import Unary
+
+SERVICE = "grpc.health.v1.Health"
+_State = pb.HealthCheckResponse.ServingStatus
+
+
+class Health:
+    def __init__(self, services: Collection[str]) -> None:
+        self._services = {"", *services}
+        self._state: _State = pb.HealthCheckResponse.NOT_SERVING
+        self._watching: dict[Call, str] = {}  # and which service
+
+    def methods(self) -> dict[str, Method]:
+        return {
+            f"/{SERVICE}/Check": Method(lambda call: Unary(self._check, call)),
+            f"/{SERVICE}/Watch": Method(lambda call: Unary(self._watch, call), timeout_seconds=None),
+        }
+
+    def say(self, *, serving: bool) -> None:
+        """From now on; those who watch are told."""
+        self._state = pb.HealthCheckResponse.SERVING if serving else pb.HealthCheckResponse.NOT_SERVING
+        for call, service in self._watching.items():
+            call.reply(self._told(service))
+
+    def finish(self) -> None:
+        """Nobody is told any more."""
+        for call in list(self._watching):
+            call.end(Status.UNAVAILABLE, "the server is shutting down")
+        self._watching.clear()
+
+    def _told(self, service: str) -> bytes:
+        state = self._state if service in self._services else pb.HealthCheckResponse.SERVICE_UNKNOWN
+        return pb.HealthCheckResponse(status=state).SerializeToString()
+
+    def _check(self, call: Call, sent: bytes) -> Callable[[], Any]:
+        service = _asked(call, sent)
+        if service is not None and service in self._services:
+            call.answer(self._told(service))
+        elif service is not None:
+            call.end(Status.NOT_FOUND, f"there is no service {service!r} here")
+        return _nothing
+
+    def _watch(self, call: Call, sent: bytes) -> Callable[[], Any]:
+        service = _asked(call, sent)
+        if service is None:
+            return _nothing
+        self._watching[call] = service
+        call.reply(self._told(service))
+        return lambda: self._watching.pop(call, None)
+
+
+def _asked(call: Call, sent: bytes) -> str | None:
+    try:
+        return pb.HealthCheckRequest.FromString(sent).service
+    except DecodeError:
+        call.end(Status.INVALID_ARGUMENT, f"the {len(sent)} bytes sent are not a HealthCheckRequest")
+        return None
+
+
+def _nothing() -> None:
+    """Is to be dropped."""

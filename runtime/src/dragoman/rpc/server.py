@@ -1,0 +1,117 @@
+"""The gRPC server of one worker: the dialects' methods, standard health and reflection, on the worker's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import socket
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dragoman.body import BodyLimit
+from dragoman.dialects.dialect import Rpc
+from dragoman.exchange import Worker
+from dragoman.guard import Guards
+from dragoman.http2.connection import Connection
+from dragoman.http2.stream import Receiver, Stream
+from dragoman.registry import Registry
+from dragoman.rpc import health, reflection
+from dragoman.rpc.call import Asked, Call, Method, asked, refuse
+from dragoman.rpc.guard import RpcGuards
+from dragoman.rpc.health import Health
+from dragoman.rpc.reflection import Reflection
+from dragoman.rpc.unary import Answering, Predicting, Unary
+from dragoman.sockets import bind
+
+_BACKLOG = 2048
+_CONNECTION_AGE_SECONDS = 300.0  # connections age out, so that clients spread over workers and pods again
+
+
+class GrpcServer:
+    """Listens with SO_REUSEPORT on the port that the supervisor holds: long connections are spread over the workers by the kernel."""
+
+    def __init__(self, rpcs: Mapping[str, Sequence[Rpc]], models: Registry, worker: Worker, address: str) -> None:
+        self._worker, self._address = worker, address
+        self._connections: set[Connection] = set()
+        services = sorted({rpc.method.split("/")[1] for found in rpcs.values() for rpc in found})
+        self._health = Health(services)
+        self._methods: dict[str, Method] = self._health.methods()
+        guards = RpcGuards(Guards(models, worker))
+        described = Reflection([*services, health.SERVICE, reflection.SERVICE])
+        self._methods[reflection.METHOD] = described.method(before=guards.reflection())
+        limits = [model.limits for model in models.values()]
+        largest = BodyLimit(max((limit.max_request_bytes for limit in limits), default=0))
+        longest = max((limit.timeout_seconds for limit in limits), default=0.0)
+        for dialect, found in rpcs.items():
+            for rpc in found:
+                check = guards.of_message(dialect, rpc)
+                if rpc.decode:
+                    act: Any = Predicting(dialect, rpc, models, worker, check, self._only_call)
+                else:
+                    act = Answering(dialect, rpc, worker, check)
+                begin = _begin(act)
+                self._methods[rpc.method] = Method(begin, dialect, largest, longest, guards.before(dialect, rpc))
+
+    async def start(self) -> None:
+        host, _, port = self._address.rpartition(":")
+        self._socket = bind(host.strip("[]"), int(port), "--grpc-port", reuse_port=True)
+        self._queue = self._socket.dup()  # the last hand on the accept queue when the listener closes
+        self._queue.setblocking(False)
+        self._server = await asyncio.get_running_loop().create_server(self._connection, sock=self._socket, backlog=_BACKLOG)
+        self._health.say(serving=True)
+
+    async def drain(self, grace_seconds: float, timeout_seconds: float) -> None:
+        """Health falls at once; after the grace no new calls are taken, and those in flight finish.
+
+        Streams (a client that watches health) are not waited for: they have no end of their own.
+        """
+        self._health.say(serving=False)
+        await asyncio.sleep(grace_seconds)
+        await self._close_listener()
+        deadline = time.monotonic() + timeout_seconds
+        for connection in self._connections:
+            connection.retire()
+        await asyncio.sleep(0.05)  # what was sent last is here by now
+        while self._busy() and time.monotonic() < deadline:
+            await asyncio.sleep(0.01)
+        self._health.finish()
+        await asyncio.sleep(0.01)
+        for connection in list(self._connections):
+            connection.transport.close()
+
+    def _connection(self) -> Connection:
+        age = _CONNECTION_AGE_SECONDS * random.uniform(0.9, 1.1)  # those that came together do not leave together
+        connection = Connection(self._understand, self._open, self._connections.discard, age)
+        self._connections.add(connection)
+        return connection
+
+    def _understand(self, fields: Mapping[str, str]) -> Asked:
+        return asked(fields, self._methods)
+
+    def _open(self, stream: Stream, asked: Asked) -> Receiver:
+        if asked.method is None:
+            return refuse(stream, asked.refused)
+        return Call(stream, asked, asked.method, self._worker)
+
+    def _only_call(self) -> bool:
+        return False
+
+    def _busy(self) -> bool:
+        streams = (stream for connection in self._connections for stream in connection.streams.values())
+        return any(isinstance(stream.receiver, Call) and not stream.receiver.is_stream for stream in streams)
+
+    async def _close_listener(self) -> None:
+        self._server.close()
+        loop = asyncio.get_running_loop()
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(_BACKLOG):
+                sock: socket.socket = self._queue.accept()[0]
+                sock.setblocking(False)
+                await loop.connect_accepted_socket(self._connection, sock)
+        self._queue.close()
+
+
+def _begin(act: Any) -> Any:
+    return lambda call: Unary(act, call)
