@@ -1,4 +1,5 @@
-"""The short ways around lightgbm's and xgboost's wrappers give what the wrappers give, and leave to them what they refuse."""
+"""The short ways around lightgbm's and xgboost's wrappers, and around boosting in scikit-learn, give what the long ones give, and leave to
+them what they refuse."""
 
 from __future__ import annotations
 
@@ -8,8 +9,10 @@ import lightgbm
 import numpy as np
 import pytest
 import xgboost
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 from sklearn.exceptions import NotFittedError
 
+from dragoman.formats import boosting
 from dragoman.formats import xgboost as xgboost_format
 from dragoman.formats.lightgbm import short_ways
 from dragoman.predictors.single_row import RowByRow
@@ -162,3 +165,111 @@ def test_early_stopping_holds_on_the_short_way() -> None:
 def test_wrappers_that_do_more_have_no_short_way(model: Any) -> None:
     model.fit(ROWS, ROWS[:, 0] > 0)
     assert xgboost_format.short_ways(model) == {}
+
+
+# --- scikit-learn's histogram gradient boosting ----------------------------------------------------------------------
+
+WIDE = RANDOM.normal(size=(400, 6)) * np.array([1, 1e6, 1e-6, 1, 1, 1])
+WIDE[:, 4] = np.exp(3 * WIDE[:, 4])  # most of its thresholds close together
+WIDE[:, 5] = RANDOM.integers(0, 3, 400)
+GAPS = np.where(RANDOM.random(WIDE.shape) < 0.1, np.nan, WIDE)
+CLASSES = np.digitize(WIDE[:, 0] + WIDE[:, 3], [-0.8, 0.8])
+AMOUNTS = WIDE[:, 0] * 3 + WIDE[:, 3] + WIDE[:, 5]
+FEW: dict[str, Any] = {"max_iter": 25, "min_samples_leaf": 3, "early_stopping": False, "random_state": 0}
+BOOSTED: dict[str, tuple[Any, Any, Any]] = {
+    "two classes": (HistGradientBoostingClassifier(**FEW), WIDE, CLASSES > 0),
+    "words": (HistGradientBoostingClassifier(**FEW), GAPS, np.array(["a", "b"])[(CLASSES > 0).astype(int)]),
+    "three classes": (HistGradientBoostingClassifier(**FEW), GAPS, CLASSES),
+    "one class is rare": (HistGradientBoostingClassifier(**FEW), WIDE, (np.arange(400) == 7) * 2),
+    "amounts": (HistGradientBoostingRegressor(**FEW), WIDE, AMOUNTS),
+    "amounts, with gaps": (HistGradientBoostingRegressor(**FEW), GAPS, AMOUNTS),
+    "counts": (HistGradientBoostingRegressor(loss="poisson", **FEW), WIDE, np.abs(AMOUNTS)),
+    "a quantile": (HistGradientBoostingRegressor(loss="quantile", quantile=0.9, **FEW), GAPS, AMOUNTS),
+    "64 leaves": (HistGradientBoostingRegressor(max_leaf_nodes=64, **(FEW | {"min_samples_leaf": 1})), GAPS, AMOUNTS),
+    "33 leaves": (HistGradientBoostingClassifier(max_leaf_nodes=33, **(FEW | {"min_samples_leaf": 1})), GAPS, CLASSES),
+    "stumps": (HistGradientBoostingRegressor(max_depth=1, **FEW), GAPS, AMOUNTS),
+    "few places": (HistGradientBoostingRegressor(max_bins=3, **FEW), GAPS, AMOUNTS),
+    "stopped early": (
+        HistGradientBoostingClassifier(max_iter=200, early_stopping=True, n_iter_no_change=30, random_state=0),
+        WIDE,
+        CLASSES,
+    ),
+    "rising": (HistGradientBoostingRegressor(monotonic_cst=[1, 0, 0, 1, 0, 0], **FEW), WIDE, AMOUNTS),
+}
+
+
+@pytest.fixture(scope="module", params=BOOSTED)
+def boosted(request: pytest.FixtureRequest) -> Any:
+    model, rows, target = BOOSTED[request.param]
+    return model.fit(rows, target)
+
+
+def _asked(model: Any) -> Any:
+    """Rows as trained on, and rows on the thresholds, just beside them, far away, and missing."""
+    nodes = np.concatenate([tree.nodes for iteration in model._predictors for tree in iteration])
+    splits = nodes[nodes["is_leaf"] == 0]
+    on = WIDE.repeat(2, axis=0)
+    for feature in range(WIDE.shape[1]):
+        known = splits["num_threshold"][splits["feature_idx"] == feature]
+        if len(known):
+            on[:, feature] = RANDOM.choice(known, len(on))
+    away = RANDOM.choice([np.nan, np.inf, -np.inf, 1e308, -1e308, 5e-324, 0.0, -0.0], size=WIDE.shape)
+    return np.vstack([WIDE, GAPS, on, np.nextafter(on, np.inf), np.nextafter(on, -np.inf), away])
+
+
+def test_boosting_by_masks_of_leaves_is_boosting_to_the_last_bit(boosted: Any) -> None:
+    ways, asked = boosting.short_ways(boosted), _asked(boosted)
+    assert set(ways) == {name for name in ("predict", "predict_proba", "decision_function") if hasattr(boosted, name)}
+    for name, way in ways.items():
+        for rows in (asked, asked[:1], asked[5:7], asked[:33], asked[:300], np.asfortranarray(asked[100:200]), asked[::7, ::-1][:, ::-1]):
+            short, long = way(rows), getattr(boosted, name)(rows)
+            assert short.dtype == long.dtype
+            np.testing.assert_array_equal(short, long)
+
+
+def test_however_many_rows_are_asked_sums_are_added_in_the_order_of_the_trees(boosted: Any) -> None:
+    way = next(iter(boosting.short_ways(boosted).items()))
+    asked = _asked(boosted)
+    long = getattr(boosted, way[0])(asked[:70])
+    for count in range(1, 70):
+        np.testing.assert_array_equal(way[1](asked[:count]), long[:count])
+
+
+@pytest.mark.parametrize("rows", [WIDE[:, :5], WIDE[:0], WIDE.astype(object), WIDE.astype(np.float32), WIDE.tolist(), WIDE[0]])
+def test_rows_that_boosting_would_look_at_are_left_to_it(rows: Any) -> None:
+    model = HistGradientBoostingRegressor(**FEW).fit(WIDE, AMOUNTS)
+    assert boosting.short_ways(model)["predict"](rows) is None
+
+
+class Boosted(HistGradientBoostingRegressor):  # type: ignore[misc]  # scikit-learn has no types
+    """An author's own."""
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        Boosted(**FEW),
+        HistGradientBoostingRegressor(categorical_features=[5], **FEW),
+        HistGradientBoostingRegressor(max_leaf_nodes=80, **(FEW | {"min_samples_leaf": 1})),
+        HistGradientBoostingRegressor(**(FEW | {"max_iter": 5})),
+        HistGradientBoostingRegressor(**(FEW | {"min_samples_leaf": 400})),  # leaves only
+    ],
+    ids=["a subclass", "categories", "more leaves than bits", "few trees", "no split"],
+)
+def test_boosting_that_is_better_walked_is_left_as_it_is(model: Any) -> None:
+    assert boosting.short_ways(model.fit(WIDE, AMOUNTS)) == {}
+
+
+def test_trees_whose_leaves_stand_in_another_order_are_walked() -> None:
+    model = HistGradientBoostingRegressor(**FEW).fit(WIDE, AMOUNTS)
+    nodes = model._predictors[3][0].nodes
+    nodes["left"][0], nodes["right"][0] = nodes["right"][0], nodes["left"][0]
+    assert boosting.short_ways(model) == {}
+
+
+def test_masks_that_do_not_agree_with_the_model_are_not_used() -> None:
+    model = HistGradientBoostingRegressor(**FEW).fit(WIDE, AMOUNTS)
+    way = boosting.short_ways(model)["predict"]
+    model._predictors[3][0].nodes["num_threshold"][0] = 1e9  # as if another version of scikit-learn meant something else by it
+    assert way(WIDE) is None
+    assert way(WIDE) is None

@@ -91,13 +91,13 @@ def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
         return {}
     if model._other_params.keys() - {"verbose", "verbosity"}:
         return {}
+    from dragoman.predictors.feed import FLOAT64, is_plain
     from dragoman.predictors.single_row import RowByRow
 
     width, plain_rows = model.n_features_in_, RowByRow(model.booster_, model._process_n_jobs(model.n_jobs))
 
     def values(rows: Any) -> Any:
-        plain = type(rows).__name__ == "ndarray" and rows.dtype == "float64" and rows.ndim == 2 and rows.shape[1] == width and len(rows) > 0
-        return plain_rows(rows) if plain else None
+        return plain_rows(rows) if is_plain(rows, FLOAT64, width) else None
 
     def probabilities(rows: Any) -> Any:
         import numpy as np

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 
 from dragoman.errors import ModelLoadFailed
-from dragoman.formats import lightgbm, skops, xgboost
+from dragoman.formats import boosting, lightgbm, skops, xgboost
 from dragoman.formats.format import Candidate, LoadedModel, ModelFiles, Recognised, Settings
 from dragoman.formats.libraries import require, versions_of
 from dragoman.formats.unpickle import guarded, unpickle
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _PACKAGES = frozenset(["sklearn", "xgboost", "lightgbm", "imblearn"])
 _WRAPPED = {"xgboost": xgboost.of_wrapper, "lightgbm": lightgbm.of_wrapper}  # they know more of their inputs than their wrappers do
-_SHORT_WAYS = {"xgboost": xgboost.short_ways, "lightgbm": lightgbm.short_ways}
+_SHORT_WAYS = {"sklearn": boosting.short_ways, "xgboost": xgboost.short_ways, "lightgbm": lightgbm.short_ways}
 _BOOSTERS = {"xgboost": xgboost.of_booster, "lightgbm": lightgbm.of_booster}
 _OF_BOOSTER = {"xgboost": xgboost.signature_of, "lightgbm": lightgbm.signature_of}
 _SUFFIXES = frozenset([".joblib", ".pkl", ".pickle", ".sav"])

@@ -89,11 +89,12 @@ def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
     booster = model.get_booster()
     if type(model).__module__ != "xgboost.sklearn" or model.booster == "gblinear" or model.missing == model.missing or callable(objective):
         return {}
+    from dragoman.predictors.feed import FLOAT32, is_plain
+
     rounds, width = model._get_iteration_range(None), booster.num_features()
 
     def values(rows: Any) -> Any:
-        plain = type(rows).__name__ == "ndarray" and rows.dtype == "float32" and rows.ndim == 2 and rows.shape[1] == width and len(rows) > 0
-        return booster.inplace_predict(rows, iteration_range=rounds, validate_features=False) if plain else None
+        return booster.inplace_predict(rows, iteration_range=rounds, validate_features=False) if is_plain(rows, FLOAT32, width) else None
 
     def probabilities(rows: Any) -> Any:
         import numpy as np

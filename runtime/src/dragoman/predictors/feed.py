@@ -11,6 +11,7 @@ import numpy as np
 from dragoman.table import Array, Table
 
 Feed = Callable[[Table], Any]
+FLOAT32, FLOAT64 = np.dtype("float32"), np.dtype("float64")
 
 
 def as_array(table: Table) -> Array:
@@ -66,6 +67,11 @@ class Framed:
 def as_sent(table: Table) -> Any:
     """An array where all are numbers, else a frame: for an object of which nothing is known."""
     return as_array(table) if table.array is not None or table.names is None else as_frame(table)
+
+
+def is_plain(rows: Any, dtype: np.dtype[Any], width: int) -> bool:
+    """Whether what a model is fed is an array (rows, width) of that dtype and nothing else, with a row at least: no look is needed."""
+    return type(rows) is np.ndarray and rows.dtype == dtype and rows.ndim == 2 and rows.shape[1] == width and rows.shape[0] > 0
 
 
 def as_table(table: Table) -> Table:

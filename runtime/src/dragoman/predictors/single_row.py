@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dragoman.predictors.feed import FLOAT64, is_plain
 from dragoman.table import Array
 
 _NORMAL, _FLOAT64 = 0, 1  # C_API_PREDICT_NORMAL, C_API_DTYPE_FLOAT64
@@ -25,7 +26,7 @@ class RowByRow:
         self._tried = False
 
     def __call__(self, rows: Array) -> Array:
-        if len(rows) != 1 or rows.dtype != np.float64 or rows.shape != (1, self._features) or not rows.flags.c_contiguous:
+        if len(rows) != 1 or not is_plain(rows, FLOAT64, self._features) or not rows.flags.c_contiguous:
             return self._by_booster(rows)
         if self._single is not None:
             return self._single(rows)
