@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -153,6 +154,26 @@ def test_an_explanation_that_is_slow_does_not_send_predicts_to_the_thread() -> N
         assert predictor.threads == {"predict_0"}
 
     asyncio.run(turns())
+
+
+def test_what_comes_during_a_long_predict_is_read_before_the_next_one() -> None:
+    """A request that is to be refused waits for one predict, and not for two."""
+    seen: list[str] = []
+    here, there = socket.socketpair()
+
+    def predict(table: Table) -> None:
+        seen.append("predict")
+        there.send(b"x")
+        time.sleep(0.002)
+
+    async def turns() -> None:
+        asyncio.get_running_loop().add_reader(here, lambda: seen.append(here.recv(1).decode()))
+        await asyncio.gather(*(made.submit(Call(rows(value)), FAR) for value in (1, 2, 3)))
+
+    with here, there:
+        made = batcher(Recording(predict), independent=False)
+        asyncio.run(turns())
+    assert seen == ["predict", "x", "predict", "x", "predict"]
 
 
 def test_a_batch_holds_at_most_max_rows_and_a_larger_call_goes_alone() -> None:

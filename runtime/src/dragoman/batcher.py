@@ -25,6 +25,7 @@ from dragoman.predictors import Predictor, checked_outputs, names_of_columns
 from dragoman.table import Table, concat
 
 INLINE_SECONDS = 0.005  # a predict expected to take longer goes to the thread, so that the loop keeps turning
+_LONG_SECONDS = 0.001  # after an inline predict of more, what came meanwhile is read before the next one
 _SMOOTHING = 0.2  # weight of the newest measurement in the moving average
 
 
@@ -98,8 +99,9 @@ class Batcher:
             return
         rows = sum([w.call.table.rows for w in batch])
         if self._expected.get(_size(batch[0].call, rows), self._unknown) < INLINE_SECONDS:
-            self._deal(batch, *self._run(batch))
-            self._go_on(loop)
+            answers, seconds = self._run(batch)
+            self._deal(batch, answers, seconds)
+            self._go_on(loop, inline_seconds=seconds)
         else:
             self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="predict")
             running = loop.run_in_executor(self._thread, self._run, batch)
@@ -113,11 +115,15 @@ class Batcher:
         self._deal(batch, *done.result())
         self._go_on(loop)
 
-    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._waiting:
-            loop.call_soon(self._flush)
-        else:
+    def _go_on(self, loop: asyncio.AbstractEventLoop, inline_seconds: float = 0.0) -> None:
+        if not self._waiting:
             self._scheduled = False
+        elif (
+            inline_seconds > _LONG_SECONDS
+        ):  # a turn of the loop runs what is due before it reads: so the next one reads, that after it predicts
+            loop.call_soon(loop.call_soon, self._flush)
+        else:
+            loop.call_soon(self._flush)
 
     def _next_batch(self) -> list[_Waiting]:
         """The oldest call, and as many of the following ones as may go with it. Calls nobody waits for any more are dropped."""
