@@ -118,9 +118,7 @@ class Batcher:
     def _go_on(self, loop: asyncio.AbstractEventLoop, inline_seconds: float = 0.0) -> None:
         if not self._waiting:
             self._scheduled = False
-        elif (
-            inline_seconds > _LONG_SECONDS
-        ):  # a turn of the loop runs what is due before it reads: so the next one reads, that after it predicts
+        elif inline_seconds > _LONG_SECONDS:  # a turn runs what is due, then reads: the next one reads, and the one after it predicts
             loop.call_soon(loop.call_soon, self._flush)
         else:
             loop.call_soon(self._flush)
