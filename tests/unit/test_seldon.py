@@ -383,7 +383,7 @@ def test_a_reply_has_the_revision_and_the_configured_name() -> None:
     assert rpc.model
     request = pb.ClassificationRequest(meta=pb.ClassificationRequestMeta(puid="é"))
     prediction = Prediction({"predict_proba": np.array([[0.5, 0.25, 0.25]])}, 1)
-    reply = rpc.encode(request, rpc.model(request), Call(None), prediction)  # type: ignore[arg-type]
+    reply = rpc.encode(request, rpc.model(request), Call(None), prediction, "")  # type: ignore[arg-type]
     assert (reply.meta.puid, reply.meta.modelName, reply.meta.variation) == ("é", "M", "r-1")
 
 

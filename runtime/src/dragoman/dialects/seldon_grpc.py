@@ -61,7 +61,7 @@ def _classify(model: Model, options: Options) -> Rpc:
     naming = Naming(options.names, options.confidence)
     name = options.model_name or model.name
 
-    def encode(request: pb.ClassificationRequest, model: Model, call: Call, prediction: Prediction) -> pb.ClassificationReply:
+    def encode(request: pb.ClassificationRequest, model: Model, call: Call, prediction: Prediction, _: str) -> pb.ClassificationReply:
         results = results_of(prediction, model.signature, naming)
         return pb.ClassificationReply(
             meta=pb.ClassificationReplyMeta(puid=request.meta.puid, modelName=name, variation=model.revision or model.version),

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
-import uuid
 from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -123,15 +123,15 @@ def _index(models: Mapping[str, Model], request: pb.RepositoryIndexRequest) -> p
 
 
 def _decode(request: pb.ModelInferRequest, model: Model) -> Call:
-    raw = request.raw_input_contents
+    raw, inputs = request.raw_input_contents, request.inputs
     if raw:
-        if len(raw) != len(request.inputs):
-            raise BadRequest(f"raw_input_contents has {len(raw)} entries, there are {len(request.inputs)} inputs")
-        tensors = [_raw_tensor(message, content) for message, content in zip(request.inputs, raw, strict=True)]
+        if len(raw) != len(inputs):
+            raise BadRequest(f"raw_input_contents has {len(raw)} entries, there are {len(inputs)} inputs")
+        tensors = [_raw_tensor(message, content) for message, content in zip(inputs, raw, strict=True)]
     else:
-        tensors = [_typed_tensor(message) for message in request.inputs]
+        tensors = [_typed_tensor(message) for message in inputs]
     parameters = _parameters(request.parameters)
-    content_types = [parameters.get("content_type"), *(_parameters(message.parameters).get("content_type") for message in request.inputs)]
+    content_types = [parameters.get("content_type"), *[_parameters(message.parameters).get("content_type") for message in inputs]]
     return call_of(model, tensors, parameters, [output.name for output in request.outputs], content_types, context=None)
 
 
@@ -168,7 +168,12 @@ _CONTENTS_DTYPES: Mapping[str, str] = {
 }
 
 
-def _parameters(given: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
+_NONE: Mapping[str, Any] = MappingProxyType({})
+
+
+def _parameters(given: Mapping[str, pb.InferParameter]) -> Mapping[str, Any]:
+    if not given:
+        return _NONE
     parameters = {}
     for name, value in given.items():
         chosen = value.WhichOneof("parameter_choice")
@@ -179,11 +184,13 @@ def _parameters(given: Mapping[str, pb.InferParameter]) -> dict[str, Any]:
 # --- replies -----------------------------------------------------------------------------------------------------
 
 
-def _encode(request: pb.ModelInferRequest, model: Model, call: Call, prediction: Prediction) -> pb.ModelInferResponse:
+def _encode(request: pb.ModelInferRequest, model: Model, call: Call, prediction: Prediction, request_id: str) -> pb.ModelInferResponse:
     """Raw where the request was raw, or where an output has no typed contents (FP16); else typed."""
     tensors = [tensor_of_output(name, prediction.outputs[name]) for name in call.outputs]
-    raw = bool(request.raw_input_contents) or any(tensor.datatype not in _CONTENTS for tensor in tensors)
-    reply = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id or str(uuid.uuid4()))
+    raw = bool(request.raw_input_contents)
+    for tensor in tensors:
+        raw = raw or tensor.datatype not in _CONTENTS
+    reply = pb.ModelInferResponse(model_name=model.name, model_version=model.version, id=request.id or request_id)
     for tensor in tensors:
         message = reply.outputs.add(name=tensor.name, datatype=tensor.datatype, shape=tensor.shape)
         if raw:

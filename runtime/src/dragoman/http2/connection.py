@@ -14,17 +14,28 @@ from typing import Any
 from dragoman.http2.fields import MAX_BYTES, Blocks, trailer_fields
 from dragoman.http2.frames import (
     ACK,
+    CONTINUATION,
+    DATA,
     DEFAULT_WINDOW,
     END_HEADERS,
     END_STREAM,
+    GOAWAY,
     HEAD,
     HEAD_BYTES,
+    HEADERS,
     MAX_FRAME,
     MAX_WINDOW,
+    PADDED,
+    PING,
     PREFACE,
+    PRIORITISED,
+    PRIORITY,
+    PUSH_PROMISE,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
     Code,
     ConnectionFault,
-    Kind,
     Setting,
     StreamFault,
     content_of,
@@ -79,16 +90,16 @@ class Connection(asyncio.Protocol):
         self._stalled: asyncio.TimerHandle | None = None
         self._unread = 0
         self._on = {
-            Kind.DATA: self._data,
-            Kind.HEADERS: self._headers,
-            Kind.PRIORITY: self._priority,
-            Kind.RST_STREAM: self._rst_stream,
-            Kind.SETTINGS: self._settings,
-            Kind.PUSH_PROMISE: self._push_promise,
-            Kind.PING: self._ping,
-            Kind.GOAWAY: self._goaway,
-            Kind.WINDOW_UPDATE: self._window_update,
-            Kind.CONTINUATION: self._continuation,
+            DATA: self._data,
+            HEADERS: self._headers,
+            PRIORITY: self._priority,
+            RST_STREAM: self._rst_stream,
+            SETTINGS: self._settings,
+            PUSH_PROMISE: self._push_promise,
+            PING: self._ping,
+            GOAWAY: self._goaway,
+            WINDOW_UPDATE: self._window_update,
+            CONTINUATION: self._continuation,
         }
 
     # --- what asyncio calls ---
@@ -154,7 +165,7 @@ class Connection(asyncio.Protocol):
         """Take no more requests than are on their way here, and close when these are answered (6.8)."""
         if not self._retiring and not self._ending:
             self._retiring = True
-            self.send(goaway(MAX_WINDOW, Code.NO_ERROR) + frame(Kind.PING, 0, 0, _FAREWELL))
+            self.send(goaway(MAX_WINDOW, Code.NO_ERROR) + frame(PING, 0, 0, _FAREWELL))
             self._set_timer(_FAREWELL_SECONDS, self._take_leave)
 
     def _take_leave(self) -> None:
@@ -201,23 +212,29 @@ class Connection(asyncio.Protocol):
         """As much of a reply as the client takes now (5.2); then its end, if that waits."""
         body = stream.body
         while body and (size := min(len(body), self.window, stream.window, self.max_frame)) > 0:
-            self.send(frame(Kind.DATA, 0, stream.id, bytes(body[:size])))
+            self.send(frame(DATA, 0, stream.id, bytes(body[:size])))
             del body[:size]
             stream.window -= size
             self.window -= size
         if not body and stream.trailers is not None:
             stream.tail(stream.trailers)
 
-    def end(self, stream: Stream) -> None:
-        """The reply is sent. Of a request that still comes the client is told that nobody needs the rest (8.1)."""
+    def end(self, stream: Stream, frames: bytes) -> None:
+        """With these frames. Of a request that still comes the client is told that nobody needs the rest (8.1)."""
         stream.ended = True
         self.streams.pop(stream.id, None)
         if not stream.request_ended:
-            self.send(reset(stream.id, Code.NO_ERROR))
+            frames += reset(stream.id, Code.NO_ERROR)
             self._cut_off(stream)
         elif self._taken_back:
             self._taken_back -= 1
+        self.send(frames) if self.streams or self._at_once else self._send_now(frames)
         self._close_if_done()
+
+    def _send_now(self, frames: bytes) -> None:
+        """Nothing else is to come that could go with it."""
+        self._out.append(frames)
+        self._flush()
 
     def reset(self, stream: Stream, code: Code) -> None:
         stream.ended = True
@@ -241,7 +258,7 @@ class Connection(asyncio.Protocol):
             raise ConnectionFault(Code.PROTOCOL_ERROR, "this is not HTTP/2: its preface is missing")
         if len(data) < len(PREFACE) + HEAD_BYTES:
             return 0
-        if data[len(PREFACE) + 3] != Kind.SETTINGS or data[len(PREFACE) + 4] & ACK:
+        if data[len(PREFACE) + 3] != SETTINGS or data[len(PREFACE) + 4] & ACK:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "the first frame is not one of settings")
         self._greeted = True
         self._set_timer(self._age_seconds, self.retire)
@@ -258,7 +275,7 @@ class Connection(asyncio.Protocol):
             after = begin + HEAD_BYTES + size
             if after > end:
                 break
-            if self._head is not None and (kind != Kind.CONTINUATION or identity != self._head[0]):
+            if self._head is not None and (kind != CONTINUATION or identity != self._head[0]):
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "a header block is interrupted")
             act = self._on.get(kind)
             if act is not None:  # others are of extensions (5.5)
@@ -281,7 +298,7 @@ class Connection(asyncio.Protocol):
             stream.receiver.left()
 
     def _headers(self, flags: int, identity: int, payload: bytes) -> None:
-        if flags & (0x8 | 0x20):
+        if flags & (PADDED | PRIORITISED):
             payload, parent = content_of(payload, flags, prioritised=True)
             if parent == identity:
                 raise StreamFault(Code.PROTOCOL_ERROR, "a stream that depends on itself")
@@ -343,7 +360,7 @@ class Connection(asyncio.Protocol):
         if self._taken > CONNECTION_WINDOW // 2:
             self.send(window_update(0, self._taken))
             self._taken = 0
-        if flags & 0x8:
+        if flags & PADDED:
             payload, _ = content_of(payload, flags, prioritised=False)
         stream = self.streams.get(identity)
         if stream is None or stream.request_ended:
@@ -413,7 +430,7 @@ class Connection(asyncio.Protocol):
                 for stream in list(self.streams.values()):
                     stream.window += more
                     self._go_on(stream)
-        self.send(frame(Kind.SETTINGS, ACK, 0))
+        self.send(frame(SETTINGS, ACK, 0))
 
     def _push_promise(self, flags: int, identity: int, payload: bytes) -> None:
         raise ConnectionFault(Code.PROTOCOL_ERROR, "a client does not push")
@@ -424,7 +441,7 @@ class Connection(asyncio.Protocol):
         if len(payload) != 8:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a ping of {len(payload)} bytes")
         if not flags & ACK:
-            self.send(frame(Kind.PING, ACK, 0, payload))
+            self.send(frame(PING, ACK, 0, payload))
         elif payload == _FAREWELL and self._retiring:
             self._take_leave()
 

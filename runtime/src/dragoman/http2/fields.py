@@ -83,17 +83,17 @@ def trailer_fields(fields: list[tuple[bytes, bytes]]) -> None:
 
 def block_of(*fields: tuple[str, str]) -> bytes:
     """Fields as literals without indexing (RFC 7541, 6.2.2), names lower case: it needs no table, so it may be made beforehand."""
-    out = bytearray()
-    for name, value in fields:
-        out += b"\0"
-        for text in (name.encode("latin-1"), value.encode("latin-1")):
-            out += _length(len(text))
-            out += text
-    return bytes(out)
+    return b"".join(b"\0" + literal(name) + literal(value) for name, value in fields)
+
+
+def literal(text: str) -> bytes:
+    """A name or a value, not Huffman coded (RFC 7541, 5.2)."""
+    encoded = text.encode("latin-1")
+    return _length(len(encoded)) + encoded
 
 
 def _length(number: int) -> bytes:
-    """An integer with a prefix of 7 bits, of a string that is not Huffman coded (RFC 7541, 5.1 and 5.2)."""
+    """An integer with a prefix of 7 bits (RFC 7541, 5.1)."""
     if number < 127:
         return bytes((number,))
     out, rest = bytearray((127,)), number - 127

@@ -16,23 +16,14 @@ HEAD_BYTES = 9
 _SETTING = struct.Struct(">HL")
 
 
-class Kind(IntEnum):
-    DATA = 0
-    HEADERS = 1
-    PRIORITY = 2
-    RST_STREAM = 3
-    SETTINGS = 4
-    PUSH_PROMISE = 5
-    PING = 6
-    GOAWAY = 7
-    WINDOW_UPDATE = 8
-    CONTINUATION = 9
+# Kinds of frames (6)
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 
-
+# Flags, by what they say in one kind or another
 END_STREAM = ACK = 0x1
 END_HEADERS = 0x4
 PADDED = 0x8
-PRIORITY = 0x20
+PRIORITISED = 0x20
 
 
 class Setting(IntEnum):
@@ -80,7 +71,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def settings(values: dict[Setting, int]) -> bytes:
-    return frame(Kind.SETTINGS, 0, 0, b"".join(_SETTING.pack(name, value) for name, value in values.items()))
+    return frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(name, value) for name, value in values.items()))
 
 
 def settings_of(payload: bytes) -> list[tuple[int, int]]:
@@ -99,15 +90,15 @@ def settings_of(payload: bytes) -> list[tuple[int, int]]:
 
 
 def window_update(stream: int, more: int) -> bytes:
-    return frame(Kind.WINDOW_UPDATE, 0, stream, more.to_bytes(4, "big"))
+    return frame(WINDOW_UPDATE, 0, stream, more.to_bytes(4, "big"))
 
 
 def reset(stream: int, code: Code) -> bytes:
-    return frame(Kind.RST_STREAM, 0, stream, code.to_bytes(4, "big"))
+    return frame(RST_STREAM, 0, stream, code.to_bytes(4, "big"))
 
 
 def goaway(last: int, code: Code, why: str = "") -> bytes:
-    return frame(Kind.GOAWAY, 0, 0, last.to_bytes(4, "big") + code.to_bytes(4, "big") + why.encode()[:256])
+    return frame(GOAWAY, 0, 0, last.to_bytes(4, "big") + code.to_bytes(4, "big") + why.encode()[:256])
 
 
 def content_of(payload: bytes, flags: int, *, prioritised: bool) -> tuple[bytes, int]:
@@ -117,7 +108,7 @@ def content_of(payload: bytes, flags: int, *, prioritised: bool) -> tuple[bytes,
         if not payload:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a padded frame without its padding's length")
         begin, end = 1, end - payload[0]
-    if prioritised and flags & PRIORITY:
+    if prioritised and flags & PRIORITISED:
         if len(payload) < begin + 5:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, "a frame that is too short for its priority")
         parent = int.from_bytes(payload[begin : begin + 4], "big") & MAX_WINDOW

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from dragoman.http2.frames import END_HEADERS, END_STREAM, Code, Kind, frame
+from dragoman.http2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, Code, frame
 
 if TYPE_CHECKING:
     from dragoman.http2.connection import Connection
@@ -42,16 +42,16 @@ class Stream:
         if size <= self.window and size <= connection.window and size <= connection.max_frame:
             self.window -= size
             connection.window -= size
-            connection.send(
+            connection.end(
+                self,
                 b"".join(
                     (
-                        frame(Kind.HEADERS, END_HEADERS, self.id, head),
-                        frame(Kind.DATA, 0, self.id, body),
-                        frame(Kind.HEADERS, END_HEADERS | END_STREAM, self.id, tail),
+                        frame(HEADERS, END_HEADERS, self.id, head),
+                        frame(DATA, 0, self.id, body),
+                        frame(HEADERS, END_HEADERS | END_STREAM, self.id, tail),
                     )
-                )
+                ),
             )
-            connection.end(self)
         else:
             self.head(head)
             self.data(body)
@@ -59,7 +59,7 @@ class Stream:
 
     def head(self, block: bytes) -> None:
         if not self.ended:
-            self._connection.send(frame(Kind.HEADERS, END_HEADERS, self.id, block))
+            self._connection.send(frame(HEADERS, END_HEADERS, self.id, block))
 
     def data(self, part: bytes) -> None:
         if not self.ended:
@@ -73,8 +73,7 @@ class Stream:
         if self.body:
             self.trailers = block
         else:
-            self._connection.send(frame(Kind.HEADERS, END_HEADERS | END_STREAM, self.id, block))
-            self._connection.end(self)
+            self._connection.end(self, frame(HEADERS, END_HEADERS | END_STREAM, self.id, block))
 
     def reset(self, code: Code) -> None:
         if not self.ended:

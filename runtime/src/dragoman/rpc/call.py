@@ -146,7 +146,8 @@ class Call:
             if ended:
                 if self._parts:
                     raise BadRequest("the last message is cut short")
-                self._clear()
+                if self._timer is not None:
+                    self._timer.cancel()
                 if not self._stream.ended:
                     self._behaviour.whole()
             elif self._timer is None and self._method.timeout_seconds is not None and not self._stream.ended:
@@ -179,8 +180,10 @@ class Call:
             end = _PREFIX_BYTES + size
             if len(part) < end:
                 break
-            self._release()
-            self._behaviour.message(self._decoded(part[0], part[_PREFIX_BYTES:end]))
+            if self._held:
+                self._release()
+            message = part[_PREFIX_BYTES:end]
+            self._behaviour.message(self._decompressed(message) if part[0] else message)
             if self._stream.ended:
                 return
             part = part[end:]
@@ -195,9 +198,7 @@ class Call:
         first = parts[0]
         return _PREFIX_BYTES + int.from_bytes(first[1:_PREFIX_BYTES], "big") if len(first) >= _PREFIX_BYTES else 0
 
-    def _decoded(self, compressed: int, message: bytes) -> bytes:
-        if not compressed:
-            return message
+    def _decompressed(self, message: bytes) -> bytes:
         if self._asked.encoding == "identity":
             raise BadRequest("the message is said to be compressed, and there is no grpc-encoding")
         return decoded(message, {"content-encoding": self._asked.encoding}, self._method.limit)
@@ -208,13 +209,13 @@ class Call:
     # --- how much is held ---
 
     def _hold(self) -> None:
+        """Of what is here and makes no message yet. Raises `Overloaded`."""
         self._worker.admission.hold(self._size - self._held)
         self._held = self._size
 
     def _release(self) -> None:
-        if self._held:
-            self._worker.admission.release(self._held)
-            self._held = 0
+        self._worker.admission.release(self._held)
+        self._held = 0
 
     def _clear(self) -> None:
         self._release()

@@ -7,7 +7,7 @@ from enum import IntEnum
 from urllib.parse import quote
 
 from dragoman.errors import CallError
-from dragoman.http2.fields import block_of
+from dragoman.http2.fields import block_of, literal
 
 _MESSAGE_CHARACTERS = 2000  # clients take header fields of 8 KiB, and one may become 3 bytes
 _PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if c != ord("%"))
@@ -53,7 +53,8 @@ def trailers(status: Status, message: str = "", request_id: str = "") -> bytes:
     block = _OK if status is Status.OK else block_of(("grpc-status", str(int(status))))
     if message:
         block += block_of(("grpc-message", quote(message[:_MESSAGE_CHARACTERS], safe=_PLAIN, errors="replace")))
-    return block + block_of(("x-request-id", request_id)) if request_id else block
+    return block + _REQUEST_ID + literal(request_id) if request_id else block
 
 
 _OK = block_of(("grpc-status", "0"))
+_REQUEST_ID = b"\0" + literal("x-request-id")

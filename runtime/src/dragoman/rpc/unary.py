@@ -79,9 +79,9 @@ class Predicting:
             if model.pool is None and len(sent) < _LARGE_MESSAGE:
                 decoded = self._decode(message, model)
                 answer = model.submit(decoded, deadline, self._alone())
-                reply = partial(self._reply, message, model, decoded, answer)
+                reply = partial(self._reply, call, message, model, decoded, answer)
             else:
-                answer = asyncio.ensure_future(self._at_length(message, model, deadline))
+                answer = asyncio.ensure_future(self._at_length(call, message, model, deadline))
                 reply = answer.result
         except CallError as error:
             self._fail(call, name, error, entered=entered)
@@ -96,17 +96,17 @@ class Predicting:
             return answer.cancel
         return _nothing_to_drop
 
-    async def _at_length(self, message: Any, model: ServedModel, deadline: float) -> bytes:
+    async def _at_length(self, call: Call, message: Any, model: ServedModel, deadline: float) -> bytes:
         """Of a model that may have to be brought into memory, or of a large message."""
         if model.pool is not None and not model.pool.use(model):
             await model.pool.bring(model, deadline)
         decoded = await asyncio.to_thread(self._decode, message, model)
         answer = model.submit(decoded, deadline)
         await answer
-        return self._reply(message, model, decoded, answer)
+        return self._reply(call, message, model, decoded, answer)
 
-    def _reply(self, message: Any, model: ServedModel, decoded: ModelCall, answer: asyncio.Future[Prediction]) -> bytes:
-        return self._rpc.serialize(self._encode(message, model, decoded, answer.result()))
+    def _reply(self, call: Call, message: Any, model: ServedModel, decoded: ModelCall, answer: asyncio.Future[Prediction]) -> bytes:
+        return self._rpc.serialize(self._encode(message, model, decoded, answer.result(), call.request.request_id))
 
     def _finish(self, call: Call, name: str, reply: Callable[[], bytes], _: Any) -> None:
         """The model has answered, or is not to be asked any more."""
