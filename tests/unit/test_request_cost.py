@@ -123,7 +123,7 @@ class Served:
         self.model._batcher.expect(0.0)  # never in a thread
         with socket.socket() as unused:
             server = HttpServer(self._app, unused)
-            server._renew_headers()
+            await server._server.on_tick(0)
             self.protocol: Protocol = server._protocol()
         self.protocol.connection_made(self.wire)
 

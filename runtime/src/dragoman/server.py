@@ -12,12 +12,11 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from dragoman.accepting import Acceptor
-from dragoman.asgi import App
-from dragoman.http_protocol import Protocol, Shared
+import uvicorn
 
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+from dragoman.accepting import BACKLOG, Acceptor
+from dragoman.asgi import App
+from dragoman.http_protocol import HttpConfig, Protocol
 
 
 class HttpServer:
@@ -32,19 +31,36 @@ class HttpServer:
         others: Callable[[], Sequence[int]] = lambda: (),
         tell: Callable[[int], None] = lambda count: None,
     ) -> None:
-        self._shared = Shared(app, head_seconds, keep_alive_seconds)
-        self._closing: list[tuple[bytes, bytes]] = []
+        config = HttpConfig(
+            app,
+            http=Protocol,
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=True,
+            proxy_headers=False,
+            timeout_keep_alive=keep_alive_seconds,  # type: ignore[arg-type]
+            backlog=BACKLOG,
+        )
+        config.head_seconds = head_seconds
+        config.load()
+        self._server = uvicorn.Server(config)
+        self._server.lifespan = config.lifespan_class(config)
+        self._config = config
         self._acceptor = Acceptor(sock, self._protocol, others, tell)
-        self._shared.on_end = self._acceptor.ended
+        config.on_end = self._acceptor.ended
         self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        self._renew_headers()
+        await self._server.on_tick(0)
         self._acceptor.start()
         self._ticking = asyncio.create_task(self._tick())
 
     def only_client(self) -> bool:
-        return len(self._shared.connections) == 1
+        return len(self._server.server_state.connections) == 1
 
     async def drain(self, grace_seconds: float, timeout_seconds: float) -> None:
         """Stop without losing a request; at most `grace_seconds` + `timeout_seconds`."""
@@ -52,38 +68,32 @@ class HttpServer:
         await asyncio.sleep(grace_seconds)
         await self._acceptor.close()
         deadline = time.monotonic() + timeout_seconds
-        connections = self._shared.connections
+        state = self._server.server_state
         await asyncio.sleep(0.05)  # what was accepted last has its first bytes by now
-        while any(connection.busy for connection in connections) and time.monotonic() < deadline:
+        while any(isinstance(c, Protocol) and c.busy for c in state.connections) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
-        for connection in list(connections):
-            connection.close_when_idle()
-        while connections and time.monotonic() < deadline:
+        for connection in list(state.connections):
+            connection.shutdown()
+        while state.connections and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         if self._ticking is not None:
             self._ticking.cancel()
 
     def close_after_reply(self) -> None:
         """From now on every reply carries `Connection: close`."""
-        self._closing = [(b"connection", b"close")]
-        self._renew_headers()
-        for connection in self._shared.connections:
-            connection.close_after_reply()
-
-    def _renew_headers(self) -> None:
-        self._shared.headers = [(b"date", http_date(time.time())), *self._closing]
+        closing = (b"connection", b"close")
+        self._config.encoded_headers.append(closing)
+        state = self._server.server_state
+        state.default_headers.append(closing)  # the list that requests in flight hold, too
+        for connection in state.connections:
+            cycle = getattr(connection, "cycle", None)
+            if cycle is not None:
+                cycle.keep_alive = False
 
     def _protocol(self) -> Protocol:
-        return Protocol(self._shared)
+        return Protocol(config=self._config, server_state=self._server.server_state, app_state={})
 
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(1)
-            self._renew_headers()
-
-
-def http_date(seconds: float) -> bytes:
-    """As the `Date` header has it: RFC 9110, 5.6.7. In English, whatever locale a model's code sets."""
-    t = time.gmtime(seconds)
-    day, month = _DAYS[t.tm_wday], _MONTHS[t.tm_mon - 1]
-    return f"{day}, {t.tm_mday:02} {month} {t.tm_year} {t.tm_hour:02}:{t.tm_min:02}:{t.tm_sec:02} GMT".encode()
+            await self._server.on_tick(0)
