@@ -236,7 +236,7 @@ SHARED = (
     Shared("POST", "/predict", 422, "mlup", JSON, b"{}"),
     Shared("POST", "/predict", 400, "plain", FORM, b"a=1"),
     Shared("GET", "/predict", 400, "plain"),
-    Shared("PUT", "/predict", 405, "mlup", allow="GET, HEAD, POST"),
+    Shared("PUT", "/predict", 405, "mlup", allow="GET, POST"),
     # health, docs, the root
     Shared("GET", "/health", 200, "mlup's health"),
     Shared("HEAD", "/health", 200, "nothing"),
@@ -257,7 +257,7 @@ SHARED = (
     Shared("GET", "/flowers/iris/v1/prediction", 200, "porter is live"),
     Shared("GET", "/flowers/iris/v1/prediction/", 200, "porter is live"),
     Shared("GET", "/flowers/iris/v1/nothing", 404, "porter"),
-    Shared("PUT", "/flowers/iris/v1/prediction", 405, "porter", allow="GET, HEAD, POST"),
+    Shared("PUT", "/flowers/iris/v1/prediction", 405, "porter", allow="GET, POST"),
     Shared("GET", "/-/ready", 200, "porter's health"),
     Shared("GET", "/-/nothing", 404, "porter"),
     Shared("POST", "/-/alive", 405, "porter", allow="GET, HEAD"),

@@ -1,24 +1,31 @@
 """The REST surface: the paths of the enabled dialects, the docs page, the OpenAPI document.
 
-Predict paths are found first, in a table of their own.
+Predict paths are dispatched from a table before Starlette's router; everything else is ordinary Starlette.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from dragoman import swagger_ui
 from dragoman.asgi import App, Direct, Receive, Scope, Send
 from dragoman.dialects import DIALECTS, OPTIONS
-from dragoman.dialects.dialect import Predict, Reply, Request, Surface, error_reply
+from dragoman.dialects.dialect import Predict, Reply, Request, Surface
 from dragoman.errors import CallError, InvalidSpec, MethodNotAllowed
-from dragoman.exchange import AnswerExchange, KeptExchange, PredictExchange, Worker, request_of, send_reply, unexpected
+from dragoman.exchange import AnswerExchange, KeptExchange, PredictExchange, Worker, request_of, unexpected
 from dragoman.guard import Check, Guards
 from dragoman.openapi import openapi_document
 from dragoman.registry import Registry
-from dragoman.routes import Routes
 
 # Where two enabled dialects own the same method and path, and media type does not tell them apart, the first of these answers.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/:._~-]+")  # there is one way to write it in a request line
@@ -48,8 +55,10 @@ class Application:
         """With what is known of the models now: what a dialect shows may depend on it."""
         shown, guards = surfaces(self._models), Guards(self._models, self._worker)
         predicts = _predict_table(shown, lambda name, p: guards.predict(self._exchange(name, p), name, shown[name], p))
-        self._predicts, self._routes = predicts, _routes(shown, self._models, self._worker, predicts, guards)
-        self._refusal = Refusal(shown, self._worker, guards)
+        routes = list(_routes(shown, self._models, self._worker, predicts, guards))
+        starlette = Starlette(routes=routes, exception_handlers={HTTPException: _refusal(shown, self._worker, guards)})
+        starlette.router.redirect_slashes = False  # what is not there is a 404, and no URL is made from a client's Host header
+        self._predicts, self._starlette = predicts, starlette
         plain = {key: app for key, app in predicts.items() if isinstance(app, PredictExchange) and _PLAIN_PATH.fullmatch(key[1])}
         self._directs = {(method.encode(), path.encode()): app for (method, path), app in plain.items()}
 
@@ -58,16 +67,12 @@ class Application:
         return self._directs.get((method, url))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = self._predicts.get((scope["method"], scope["path"]))
-        if exchange is not None:
-            await exchange(scope, receive, send)
-            return
-        methods = self._routes.at(scope["path"])
-        app = methods.get(scope["method"])
-        if app is not None:
-            await app(scope, receive, send)
-        else:
-            await self._refusal(scope, send, sorted(methods))
+        if scope["type"] == "http":
+            exchange = self._predicts.get((scope["method"], scope["path"]))
+            if exchange is not None:
+                await exchange(scope, receive, send)
+                return
+        await self._starlette(scope, receive, send)
 
     def _exchange(self, dialect: str, predict: Predict) -> PredictExchange:
         """The one that there was on this path goes on, with what the dialect says now."""
@@ -115,73 +120,65 @@ def _predict_table(shown: Mapping[str, Surface], exchange: Callable[[str, Predic
 
 def _routes(
     shown: Mapping[str, Surface], models: Registry, worker: Worker, predicts: Mapping[tuple[str, str], App], guards: Guards
-) -> Routes:
-    routes = Routes()
+) -> Iterable[BaseRoute]:
     for (method, path), exchange in predicts.items():  # so that another method on the path is a 405
-        routes.add(method, path, exchange)
+        yield Route(path, endpoint=_Endpoint(exchange), methods=[method])
     for name, surface in shown.items():
         for kept in surface.kept:
             fetching = KeptExchange(DIALECTS[name], kept, models[kept.model.name], worker)
-            routes.add("GET", kept.path, guards.predict(fetching, name, surface, kept))
+            yield Route(kept.path, endpoint=_Endpoint(guards.predict(fetching, name, surface, kept)), methods=["GET"])
         for answer in surface.answers:
             answering = AnswerExchange(DIALECTS[name], answer, worker)
-            routes.add(answer.method, answer.path, guards.answer(answering, name, surface, answer))
-    document = openapi_document(list(models.values()), list(shown.values()), guarded=guards.of_all() is not None)
-    for path, page in _pages(document).items():
-        routes.add("GET", path, guards.docs(Page(page)))
-    return routes
+            yield Route(answer.path, endpoint=_Endpoint(guards.answer(answering, name, surface, answer)), methods=[answer.method])
+    yield from _own_routes(shown, models, guards)
 
 
-def _pages(document: bytes) -> dict[str, Callable[[Request], Reply]]:
-    """The runtime's own."""
-    shown = swagger_ui.page("Dragoman", "docs/assets", "openapi.json", try_it_out=True)
-    return {
-        "/openapi.json": lambda request: Reply(200, document),
-        "/docs": lambda request: Reply(200, shown, "text/html; charset=utf-8"),
-        "/docs/assets/{name}": swagger_ui.asset,
-        "/": lambda request: Reply(307, b"", headers=(("location", "/docs"),)),
-    }
+class _Endpoint:
+    """An ASGI application as Starlette wants it for a route: an object, not a function."""
 
-
-class Page:
-    """What is no model's and no dialect's."""
-
-    def __init__(self, reply: Callable[[Request], Reply]) -> None:
-        self._reply = reply
+    def __init__(self, app: App) -> None:
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = request_of(scope)
-        try:
-            reply = self._reply(request)
-        except CallError as error:
-            reply = error_reply(error)
-        await send_reply(send, reply, request.request_id)
+        await self._app(scope, receive, send)
 
 
-class Refusal:
+def _own_routes(shown: Mapping[str, Surface], models: Registry, guards: Guards) -> Iterable[BaseRoute]:
+    document = openapi_document(list(models.values()), list(shown.values()), guarded=guards.of_all() is not None)
+    pages: dict[str, App] = {
+        "/openapi.json": Response(document, media_type="application/json"),
+        "/docs": HTMLResponse(swagger_ui.page("Dragoman", "docs/assets", "openapi.json", try_it_out=True)),
+        "/": RedirectResponse("/docs"),
+    }
+    for path, page in pages.items():
+        yield Route(path, endpoint=_Endpoint(guards.docs(page)), methods=["GET"])
+    yield Mount("/docs/assets", guards.docs(StaticFiles(directory=swagger_ui.folder())))
+
+
+def _refusal(shown: Mapping[str, Surface], worker: Worker, guards: Guards) -> Any:
     """404 and 405, in the shape of the dialect whose ground the path is on. Where tokens are configured, 401 comes first.
 
     Else what is here could be told from what is not, without a token; on nobody's ground, too, where routes of certifai and porter are.
     """
+    checks = {name: guards.of_dialect(name, surface.credentials) for name, surface in shown.items()}
 
-    def __init__(self, shown: Mapping[str, Surface], worker: Worker, guards: Guards) -> None:
-        self._shown, self._worker, self._of_all = shown, worker, guards.of_all()
-        self._checks = {name: guards.of_dialect(name, surface.credentials) for name, surface in shown.items()}
-
-    async def __call__(self, scope: Scope, send: Send, allowed: Sequence[str]) -> None:
-        """`allowed`: the methods that there are on the path."""
-        request = request_of(scope)
-        owner = _owner(self._shown, request.path)
-        surface = self._shown[owner] if owner else Surface()
-        kept_out = _kept_out(self._checks[owner] if owner else self._of_all, request, self._worker)
-        error = kept_out or _error_of(surface, request, allowed)
-        show = ((not kept_out and surface.error) or DIALECTS[owner].error) if owner else lambda error, _: error_reply(error)
+    async def refuse(request: StarletteRequest, refused: Exception) -> Response:
+        assert isinstance(refused, HTTPException)
+        started = time.monotonic()
+        seen = request_of(request.scope)
+        owner = _owner(shown, seen.path)
+        kept_out = _kept_out(checks[owner] if owner else guards.of_all(), seen, worker)
+        error = kept_out or _error_of(refused, list(shown.values()), shown[owner] if owner else None, seen)
         try:
-            reply = show(error, request)
+            show = ((not kept_out and shown[owner].error) or DIALECTS[owner].error) if owner else None
+            reply = show(error, seen) if show else _plain(error)
         except Exception as broken:  # noqa: BLE001  the edge of a request
-            reply = error_reply(unexpected(broken, request))
-        self._worker.observe("", owner or "", reply.status, request.started, request)
-        await send_reply(send, reply, request.request_id)
+            reply = _plain(unexpected(broken, seen))
+        worker.observe("", owner or "", reply.status, started, seen)
+        headers = dict(reply.headers) | {"x-request-id": seen.request_id}
+        return Response(reply.body, reply.status, headers, reply.media_type)
+
+    return refuse
 
 
 def _owner(shown: Mapping[str, Surface], path: str) -> str | None:
@@ -194,10 +191,13 @@ def _owner(shown: Mapping[str, Surface], path: str) -> str | None:
     return speaking[0] if len(speaking) == 1 else None
 
 
-def _error_of(surface: Surface, request: Request, allowed: Sequence[str]) -> CallError:
-    if allowed:
-        return MethodNotAllowed(f"{request.method} is not allowed on {request.path}", tuple(allowed))
-    return surface.not_found(request)
+def _error_of(refused: HTTPException, shown: Sequence[Surface], own: Surface | None, request: Request) -> CallError:
+    if refused.status_code == 405:
+        routed = {part.strip() for part in (refused.headers or {}).get("Allow", "").split(",")}  # of the first route on the path
+        predicts = {p.method for surface in shown for p in surface.predicts if p.path == request.path}
+        answers = {a.method for surface in shown for a in surface.answers if a.path == request.path}
+        return MethodNotAllowed(f"{request.method} is not allowed on {request.path}", tuple(sorted(routed | predicts | answers)))
+    return (own or Surface()).not_found(request)
 
 
 def _kept_out(check: Check | None, request: Request, worker: Worker) -> CallError | None:
@@ -209,3 +209,9 @@ def _kept_out(check: Check | None, request: Request, worker: Worker) -> CallErro
         worker.note(error, request, entered=False)
         return error
     return None
+
+
+def _plain(error: CallError) -> Reply:
+    import orjson
+
+    return Reply(error.status, orjson.dumps({"error": error.message}), headers=error.headers)

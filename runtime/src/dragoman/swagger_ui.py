@@ -5,14 +5,8 @@ from __future__ import annotations
 import html
 import importlib.util
 import json
-import mimetypes
 from functools import cache
 from pathlib import Path
-
-from dragoman.dialects.dialect import Reply, Request
-from dragoman.errors import NotFound
-
-ASSETS = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png", "favicon-16x16.png")  # what the page asks for
 
 
 @cache
@@ -21,15 +15,6 @@ def folder() -> Path:
     spec = importlib.util.find_spec("swagger_ui")
     assert spec is not None
     return Path(next(iter(spec.submodule_search_locations or ()))) / "static"
-
-
-def asset(request: Request) -> Reply:
-    """What the page asks for, by the last part of the path. Raises `NotFound` for another file of the package."""
-    name = request.path.rpartition("/")[2]
-    if name not in ASSETS:
-        raise NotFound(f"there is no {request.path}")
-    body = (folder() / name).read_bytes()
-    return Reply(200, body, mimetypes.guess_type(name)[0] or "application/octet-stream", (("cache-control", "max-age=3600"),))
 
 
 def page(title: str, assets: str, document: str, *, try_it_out: bool) -> bytes:
