@@ -84,11 +84,8 @@ class Checker:
             return array.astype(self.dtype)
 
     def _check_array(self, array: Array) -> None:
-        if self.finite:
-            if not looks_finite(array):
-                self._refuse_non_finite(array, allow_nan=False)
-        else:
-            self._refuse_non_finite(array, allow_nan=True)
+        if not looks_finite(array):
+            self._refuse_non_finite(array, allow_nan=not self.finite)
         for i, field in self.bounded:
             _check_bounds(field, array[:, i])
 

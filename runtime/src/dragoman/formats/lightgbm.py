@@ -106,8 +106,11 @@ def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
         return found if found is None or model.n_classes_ > 2 else np.vstack((1.0 - found, found)).T
 
     def labels(rows: Any) -> Any:
-        found = probabilities(rows)
-        return None if found is None else model.classes_[found.argmax(axis=1)]
+        found = values(rows)
+        if found is None:
+            return None
+        # of two the second where it is the more probable, as the first largest of (1 - p, p) says
+        return model.classes_[found.argmax(axis=1) if model.n_classes_ > 2 else (found > 1.0 - found).astype(int)]
 
     if kind == "LGBMClassifier":
         return {"predict": labels, "predict_proba": probabilities}

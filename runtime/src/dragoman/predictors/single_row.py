@@ -26,7 +26,7 @@ class RowByRow:
         self._tried = False
 
     def __call__(self, rows: Array) -> Array:
-        if len(rows) != 1 or not is_plain(rows, FLOAT64, self._features) or not rows.flags.c_contiguous:
+        if len(rows) != 1 or not is_plain(rows, FLOAT64, self._features):
             return self._by_booster(rows)
         if self._single is not None:
             return self._single(rows)
@@ -44,10 +44,18 @@ class RowByRow:
 
 
 class _Single:
-    def __init__(self, library: Any, handle: ctypes.c_void_p, shape: tuple[int, ...], booster: Any) -> None:
-        self._library, self._handle, self._shape = library, handle, shape
+    def __init__(self, library: Any, handle: ctypes.c_void_p, features: int, shape: tuple[int, ...], booster: Any) -> None:
+        self._free, self._last_error, self._handle = library.LGBM_FastConfigFree, library.LGBM_GetLastError, handle
+        self._ask = library.LGBM_BoosterPredictForMatSingleRowFast
         self._booster = booster  # which must outlive the handle
+        self._row, self._answer = np.empty((1, features)), np.empty(shape)  # whose addresses are asked for once
         self._count = ctypes.c_int64()
+        self._given = (
+            handle,
+            ctypes.c_void_p(self._row.ctypes.data),
+            ctypes.byref(self._count),
+            ctypes.c_void_p(self._answer.ctypes.data),
+        )
 
     @classmethod
     def of(cls, booster: Any, features: int, like: Array) -> _Single | None:
@@ -64,15 +72,13 @@ class _Single:
         best = booster.best_iteration if booster.best_iteration > 0 else -1  # as Booster.predict does
         if begin(booster._handle, _NORMAL, 0, best, _FLOAT64, features, ctypes.c_char_p(b"num_threads=1"), ctypes.byref(handle)):
             return None
-        return cls(_LIB, handle, like.shape, booster)
+        return cls(_LIB, handle, features, like.shape, booster)
 
     def __call__(self, row: Array) -> Array:
-        answer = np.empty(self._shape)
-        if self._library.LGBM_BoosterPredictForMatSingleRowFast(
-            self._handle, ctypes.c_void_p(row.ctypes.data), ctypes.byref(self._count), ctypes.c_void_p(answer.ctypes.data)
-        ):
-            raise RuntimeError(self._library.LGBM_GetLastError().decode("utf-8", "replace"))
-        return answer
+        self._row[:] = row
+        if self._ask(*self._given):
+            raise RuntimeError(self._last_error().decode("utf-8", "replace"))
+        return self._answer.copy()
 
     def __del__(self) -> None:
-        self._library.LGBM_FastConfigFree(self._handle)
+        self._free(self._handle)
