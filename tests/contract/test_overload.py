@@ -12,6 +12,7 @@ import pytest
 import tritonclient.grpc as triton_grpc
 from tests.support.requests import refused, sent
 from tests.support.serving import eventually, manifest, serving
+from tests.support.wire import Wire, post
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -32,6 +33,12 @@ def test_more_than_the_bound_are_refused(tmp_path: Path) -> None:
             reply = sent(server, path, b"not even JSON")
             refused(reply, 429, "2 requests", "maxConcurrency")
             assert reply.headers["retry-after"] == "1"
+        with Wire(server.rest) as wire:  # refused before its body has come, which is dropped: the connection stays
+            path = "/v1/models/orders:predict"
+            for size in (600_000, 1_000):
+                assert wire.send(post(path, b"[" * 500, length=size)).answer().status == 429
+                wire.send(b"GET / " * ((size - 500) // 6), b"!" * ((size - 500) % 6))
+            assert wire.send(post(path, b"{}")).answer().status == 429
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
             stub.ModelInfer(service_pb2.ModelInferRequest(model_name="orders"), timeout=10)
@@ -44,5 +51,5 @@ def test_more_than_the_bound_are_refused(tmp_path: Path) -> None:
         assert over_http.result().json() == {"predictions": [4.0]}
         assert over_grpc.result().as_numpy("predict").tolist() == [4.0]
         assert server.predict("orders", [{"order": "double", "value": 2}]).json() == {"predictions": [4.0]}
-        assert server.metric("dragoman_requests_rejected_total", reason="Overloaded") == 3
+        assert server.metric("dragoman_requests_rejected_total", reason="Overloaded") == 6
         client.close()

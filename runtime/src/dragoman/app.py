@@ -21,6 +21,7 @@ from dragoman import swagger_ui
 from dragoman.asgi import App, Direct, Receive, Scope, Send
 from dragoman.dialects import DIALECTS, OPTIONS
 from dragoman.dialects.dialect import Predict, Reply, Request, Surface
+from dragoman.direct_exchange import DirectExchange
 from dragoman.errors import CallError, InvalidSpec, MethodNotAllowed
 from dragoman.exchange import AnswerExchange, KeptExchange, PredictExchange, Worker, request_of, unexpected
 from dragoman.guard import Check, Guards
@@ -60,7 +61,7 @@ class Application:
         starlette.router.redirect_slashes = False  # what is not there is a 404, and no URL is made from a client's Host header
         self._predicts, self._starlette = predicts, starlette
         plain = {key: app for key, app in predicts.items() if isinstance(app, PredictExchange) and _PLAIN_PATH.fullmatch(key[1])}
-        self._directs = {(method.encode(), path.encode()): app for (method, path), app in plain.items()}
+        self._directs = {(method.encode(), path.encode()): DirectExchange(app) for (method, path), app in plain.items()}
 
     def direct(self, method: bytes, url: bytes) -> Direct | None:
         """What answers a request with this very URL without a task, where something does."""

@@ -6,9 +6,8 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any, Protocol
 
 Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 TASK = "dragoman.task"  # in a request's scope: the task to cancel when its client leaves
@@ -23,6 +22,24 @@ class Direct(Protocol):
 
     def begin(self, headers: Headers, body: bytes, respond: Respond) -> Callable[[], Any] | None:
         """Answers the request; gives what drops it, should its client leave. None: it is not begun, and needs a task."""
+
+    def admit(self, headers: Headers, length: int, respond: Respond) -> Admitted | None:
+        """Lets in a request with a body of that length that has not all come. None: it is answered already, or needs a task."""
+
+
+class Admitted(Protocol):
+    """A request that waits for the rest of its body."""
+
+    seconds: float  # within which it is to come
+
+    def begin(self, body: bytes) -> Callable[[], Any]:
+        """It is here whole: answers the request; gives what drops it, should its client leave."""
+
+    def late(self, came: int) -> None:
+        """It did not come within `seconds`, but so many bytes of it: says so to the client."""
+
+    def drop(self) -> None:
+        """The client has left."""
 
 
 class HasDirect(Protocol):

@@ -49,6 +49,13 @@ async def read_body(
     return body if encoding == "identity" else _DECODERS[encoding](body, limit)
 
 
+def late(came: int) -> RequestTimeout:
+    """Of a body of which so many bytes have come."""
+    error = RequestTimeout(f"the request's body did not arrive in time: {came} bytes came before the deadline")
+    error.headers = _CLOSE
+    return error
+
+
 def refuse_large(headers: Mapping[str, str], size: int, limit: BodyLimit) -> None:
     """`TooLarge` where a body is, or was announced to be, larger than its limit."""
     declared = headers.get("content-length", "")
@@ -88,9 +95,7 @@ async def _read_arriving(receive: Receive, limit: BodyLimit, deadline: float, ad
                 admission.hold(size - held)
                 held = size
     except TimeoutError:
-        error = RequestTimeout(f"the request's body did not arrive in time: {size} bytes came before the deadline")
-        error.headers = _CLOSE
-        raise error from None
+        raise late(size) from None
     finally:
         admission.release(held)
 

@@ -13,12 +13,11 @@ import os
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from dragoman.admission import Admission
-from dragoman.asgi import BODY_ARRIVING, TASK, Headers, Receive, Respond, Scope, Send
-from dragoman.body import BodyLimit, ClientLeft, read_body, refuse_large
+from dragoman.asgi import BODY_ARRIVING, TASK, Receive, Scope, Send
+from dragoman.body import BodyLimit, ClientLeft, read_body
 from dragoman.call import Call, Prediction
 from dragoman.deferred import Deferrals
 from dragoman.dialects.dialect import Answer, Deferred, Dialect, Kept, Model, Predict, Reply, Request, Rpc
@@ -93,24 +92,24 @@ class PredictExchange:
     """Answers a predict path."""
 
     def __init__(self, dialect: Dialect, predict: Predict, model: ServedModel, worker: Worker) -> None:
-        self._dialect, self._predict, self._model, self._worker = dialect, predict, model, worker
-        self._error = predict.error or dialect.error
-        self._limit = BodyLimit(model.limits.max_request_bytes)
-        self._turnstile: Turnstile | None = None
+        self.dialect, self.predict, self.model, self.worker = dialect, predict, model, worker
+        self.error = predict.error or dialect.error
+        self.limit = BodyLimit(model.limits.max_request_bytes)
+        self.turnstile: Turnstile | None = None
         self._deferred = predict.line.deferred if predict.line is not None else None
         if predict.line is not None:
-            self._turnstile = Turnstile(predict.line, model.predict)
-            worker.turnstiles.append(self._turnstile)
+            self.turnstile = Turnstile(predict.line, model.predict)
+            worker.turnstiles.append(self.turnstile)
 
     def take(self, predict: Predict) -> None:
         """What the dialect says of this path has changed with what is known of the model: the next request is served by it."""
-        self._predict, self._error = predict, predict.error or self._dialect.error
+        self.predict, self.error = predict, predict.error or self.dialect.error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope[TASK] = asyncio.current_task()
         request = request_of(scope)
         started = request.started
-        worker, model, turnstile = self._worker, self._model, self._turnstile
+        worker, model, turnstile = self.worker, self.model, self.turnstile
         deadline = started + model.limits.timeout_seconds
         entered = passing = False
         if model.pool is not None:
@@ -121,14 +120,14 @@ class PredictExchange:
             if turnstile is not None:
                 turnstile.enter()
                 passing = True
-            arriving, encodings = BODY_ARRIVING in scope, self._predict.encodings
-            request.body = await read_body(receive, request.headers, self._limit, deadline, worker.admission, encodings, arriving=arriving)
+            arriving, encodings = BODY_ARRIVING in scope, self.predict.encodings
+            request.body = await read_body(receive, request.headers, self.limit, deadline, worker.admission, encodings, arriving=arriving)
             if not request.warm and model.pool is not None:
                 await model.pool.bring(model, deadline)
-            predict = self._predict
+            predict = self.predict
             if predict.look_up is not None:
                 request.found = await predict.look_up(request)
-            if len(request.body) < _LARGE_BODY:
+            if len(request.body) < LARGE_BODY:
                 call = predict.decode(request)
             else:
                 call = await asyncio.to_thread(decode_large, predict.decode, request)
@@ -141,12 +140,12 @@ class PredictExchange:
                 entered = False  # its place among the requests in flight is the predict's now
         except CallError as error:
             worker.note(error, request, entered=entered)
-            reply = self._error(error, request)
+            reply = self.error(error, request)
         except (ClientLeft, asyncio.CancelledError):
-            worker.observe(model.name, self._dialect.name, CLIENT_LEFT, started, request)
+            worker.observe(model.name, self.dialect.name, CLIENT_LEFT, started, request)
             return
         except Exception as error:  # noqa: BLE001  the edge of a request
-            reply = self._error(unexpected(error, request), request)
+            reply = self.error(unexpected(error, request), request)
         finally:
             if turnstile is not None and passing:
                 turnstile.leave()
@@ -155,79 +154,27 @@ class PredictExchange:
         try:
             await send_reply(send, reply, request.request_id)
         except asyncio.CancelledError:  # the client left while it read
-            worker.observe(model.name, self._dialect.name, CLIENT_LEFT, started, request)
+            worker.observe(model.name, self.dialect.name, CLIENT_LEFT, started, request)
             return
-        worker.observe(model.name, self._dialect.name, reply.status, started, request)
-
-    def begin(self, headers: Headers, body: bytes, respond: Respond) -> Callable[[], Any] | None:
-        """`Direct`: what `__call__` does, for a request that is here whole and waits for nothing but the model."""
-        worker, model, predict = self._worker, self._model, self._predict
-        if self._turnstile is not None or predict.look_up is not None or model.pool is not None or len(body) >= _LARGE_BODY:
-            return None
-        texts = {name.decode("latin-1"): value.decode("latin-1") for name, value in headers}
-        if "content-encoding" in texts:
-            return None
-        started = time.monotonic()
-        request = Request(predict.method, predict.path, texts, body, "", request_id(texts), started)
-        entered = False
-        try:
-            worker.admission.enter()
-            entered = True
-            refuse_large(texts, len(body), self._limit)
-            call = predict.decode(request)
-            answer = model.submit(call, started + model.limits.timeout_seconds, worker.only_client())
-        except CallError as error:
-            worker.note(error, request, entered=entered)
-            reply = self._error(error, request)
-        except Exception as error:  # noqa: BLE001  the edge of a request
-            reply = self._error(unexpected(error, request), request)
-        else:
-            finish = partial(self._finish, request, predict, call, respond)
-            if answer.done():
-                finish(answer)
-            else:
-                answer.add_done_callback(finish)
-            return answer.cancel
-        if entered:
-            worker.admission.leave()
-        respond(reply.status, headers_of(reply, request.request_id), reply.body)
-        worker.observe(model.name, self._dialect.name, reply.status, started, request)
-        return _nothing_to_drop
-
-    def _finish(self, request: Request, predict: Predict, call: Call, respond: Respond, answer: asyncio.Future[Prediction]) -> None:
-        """The model has answered, or is not to be asked any more."""
-        worker = self._worker
-        worker.admission.leave()
-        try:
-            reply = predict.encode(request, call, answer.result())
-        except CallError as error:
-            worker.note(error, request, entered=True)
-            reply = self._error(error, request)
-        except asyncio.CancelledError:
-            worker.observe(self._model.name, self._dialect.name, CLIENT_LEFT, request.started, request)
-            return
-        except Exception as error:  # noqa: BLE001  the edge of a request
-            reply = self._error(unexpected(error, request), request)
-        respond(reply.status, headers_of(reply, request.request_id), reply.body)
-        worker.observe(self._model.name, self._dialect.name, reply.status, request.started, request)
+        worker.observe(model.name, self.dialect.name, reply.status, started, request)
 
     def _defer(self, deferred: Deferred, request: Request, call: Call, answer: Awaitable[Prediction]) -> Reply:
-        worker, store = self._worker, self._worker.stores.of(deferred.store)
+        worker, store = self.worker, self.worker.stores.of(deferred.store)
         worker.deferrals.begin(
             deferred.key(request),
             deferred,
             store,
             self._reply_to_keep(request, call, answer),
-            fail=lambda error: self._error(error, request),
+            fail=lambda error: self.error(error, request),
             finished=worker.admission.leave,
         )
         return deferred.accepted(request)
 
     async def _reply_to_keep(self, request: Request, call: Call, answer: Awaitable[Prediction]) -> Reply:
         async def encoded() -> Reply:
-            return self._predict.encode(request, call, await answer)
+            return self.predict.encode(request, call, await answer)
 
-        return await _at_the_edge(encoded(), self._error, request, self._worker)
+        return await _at_the_edge(encoded(), self.error, request, self.worker)
 
 
 class KeptExchange:
@@ -353,10 +300,6 @@ def unexpected(error: Exception, request: Request) -> CallError:
     return ModelFailed(f"internal error; the log has it under request id {request.request_id}")
 
 
-def _nothing_to_drop() -> None:
-    """Of a request that was answered at once."""
-
-
 def _own_prefix() -> str:
     """Random, and another one in each process: 24 hex digits that the counter makes 32."""
     global _prefix, _pid
@@ -369,5 +312,5 @@ def _own_prefix() -> str:
 _pid = 0
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?![0-9a-f])")
 _ANSWER_SECONDS = 60.0
-_LARGE_BODY = 1024 * 1024  # bytes: decoding more takes so long that the loop would stand still for others
+LARGE_BODY = 1024 * 1024  # bytes: decoding more takes so long that the loop would stand still for others
 _ANSWER_LIMIT = BodyLimit(1024 * 1024, "the limit of this path")

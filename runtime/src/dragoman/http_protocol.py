@@ -11,15 +11,16 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import httptools
-import uvicorn
-from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
-from dragoman.asgi import BODY_ARRIVING, TASK, Direct, Headers
+from dragoman.asgi import BODY_ARRIVING, TASK, Admitted, Direct, Headers
+from dragoman.http_body import GatheredBody, RestOfBody, announced
+from dragoman.http_cycles import DirectCycle, Flow, Lingering
+from dragoman.http_timeouts import TimedProtocol
 
 HEAD_BYTES = 64 * 1024
 LINGER_SECONDS = 2.0  # how long the rest of a refused request is read, and dropped, before its connection closes
@@ -30,37 +31,23 @@ _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 logger = logging.getLogger("dragoman.http")
 
 
-class HttpConfig(uvicorn.Config):
-    """uvicorn's configuration, how long a request's head may take, in seconds, and what is to hear that a connection has ended."""
-
-    head_seconds = 20.0
-    on_end: Callable[[], None] = staticmethod(lambda: None)
-
-
 class HeadTooLarge(Exception):
     """A request line and headers of more than `HEAD_BYTES`."""
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(TimedProtocol):
     """One connection. Of its requests one is being answered (`_answering`), the newest is `cycle`; between them is `pipeline`."""
-
-    config: HttpConfig
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._in_head = False  # a request has begun to arrive, its headers are not whole
         self._head_due = False  # the timer that runs is the head's
         self._head_bytes = 0  # of all that was read while the head arrived; the first and the last read may hold more than the head
         self._upgrading = False
         self._deaf = False  # the connection is ending: what still comes is dropped
-        self._answering: RequestResponseCycle | None = None
+        self._answering: RequestResponseCycle | DirectCycle | None = None
         self._find_direct: Callable[[bytes, bytes], Direct | None] | None = getattr(self.app, "direct", None)
         self._direct: Direct | None = None  # what is to answer the request that arrives, once it is whole
         self._parts: list[bytes] = []  # of its body
-        self._idle_until: float | None = None  # loop.time() at which the connection closes if nothing comes; None: it is not idle
-        self._idle_timer: asyncio.TimerHandle | None = None
-        self._unsent = 0  # bytes of replies that the client had not taken when last looked at
-        self._stalled: asyncio.TimerHandle | None = None
 
     @property
     def busy(self) -> bool:
@@ -71,7 +58,7 @@ class Protocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.flow = _Flow(transport, self)
+        self.flow = Flow(transport, self)
         self._wait_for_head()
 
     def data_received(self, data: bytes) -> None:
@@ -93,8 +80,8 @@ class Protocol(HttpToolsProtocol):
             else:
                 self.refuse(400, f"this is not HTTP/1.1: {error.__context__ or error}")
             return
-        if self._direct is not None:
-            self._give_up_direct()  # its body is still to come
+        if self._direct is not None and self._wait_for_body(self._direct):
+            return
         cycle = self.cycle
         if self._in_head:
             if self._head_bytes > HEAD_BYTES + _READ_BYTES:
@@ -107,9 +94,9 @@ class Protocol(HttpToolsProtocol):
             self._head_bytes, self._head_due = 0, False
             if cycle.more_body:  # known before its handler runs, which is at the loop's next turn
                 cycle.scope[BODY_ARRIVING] = True  # type: ignore[literal-required]
-                cycle.transport = _Lingering(self)  # type: ignore[assignment]
+                cycle.transport = Lingering(self)  # type: ignore[assignment]
         else:  # the rest of a body whose request is answered: it has as long as an idle connection has
-            self._head_bytes = 0
+            self._head_bytes, self._head_due = 0, False
 
     def eof_received(self) -> None:
         cycle = self.cycle
@@ -118,22 +105,18 @@ class Protocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         cycle = self._answering
-        self._unset_keepalive_if_required()
-        if self._idle_timer is not None:
-            self._idle_timer.cancel()
-        if self._stalled is not None:
-            self._stalled.cancel()
+        self._forget_time()
         self.pipeline.clear()
         super().connection_lost(exc)
         self.config.on_end()
-        if cycle is not None and not cycle.response_complete:
+        if isinstance(cycle, DirectCycle) and not cycle.response_complete:
+            cycle.drop()
+        elif cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
             task = cycle.scope.get(TASK)
             if isinstance(task, asyncio.Task):
                 task.cancel()
-            elif isinstance(cycle, _DirectCycle):
-                cycle.drop()
 
     # --- what the parser calls ---
 
@@ -171,7 +154,7 @@ class Protocol(HttpToolsProtocol):
         head += [b"%s: %s" % header for header in self.headers if header[0] not in _UPGRADE_HEADERS]
         if any(name == b"connection" and b"close" in value.lower() for name, value in self.headers):
             head.append(b"connection: close")
-        self.parser = httptools.HttpRequestParser(self)
+        self.parser = _fresh_parser(self)
         return b"\r\n".join([*head, b"", rest])
 
     # --- answering ---
@@ -190,7 +173,7 @@ class Protocol(HttpToolsProtocol):
     def _begin_direct(self, direct: Direct) -> None:
         """The request is whole."""
         parts = self._parts
-        cycle = _DirectCycle(self)
+        cycle = DirectCycle(self)
         before, self.cycle = self.cycle, cycle  # type: ignore[assignment]
         drop = direct.begin(self.headers, parts[0] if len(parts) == 1 else b"".join(parts), cycle.respond)
         if drop is None:
@@ -200,7 +183,53 @@ class Protocol(HttpToolsProtocol):
             return
         self._direct, self._parts = None, []
         if not cycle.response_complete:
-            cycle.drop, self._answering = drop, self.cycle
+            cycle.on_drop, self._answering = drop, cycle
+
+    def _wait_for_body(self, direct: Direct) -> bool:
+        """The request is here but for some of its body, which is read past the parser. False: it needs a task."""
+        parts, length = self._parts, announced(self.headers)
+        if length is None:
+            self._give_up_direct()
+            return False
+        cycle = DirectCycle(self, more_body=True)
+        before, self.cycle = self.cycle, cycle  # type: ignore[assignment]
+        admitted = direct.admit(self.headers, length, cycle.respond)
+        if admitted is None and not cycle.response_complete:
+            self.cycle = before
+            self._give_up_direct()
+            return False
+        self._direct, self._parts, self.parser = None, [], _fresh_parser(self)
+        self._head_bytes, self._head_due = 0, False
+        if admitted is None:
+            self._drop_body(cycle, length - sum(map(len, parts)))
+            return True
+        self._unset_keepalive_if_required()
+        self._answering, cycle.on_drop = cycle, admitted.drop
+        body = GatheredBody(self, parts, length, lambda: self._begin_admitted(cycle, admitted, body))
+        self.timeout_keep_alive_task = self.loop.call_later(admitted.seconds, self._body_is_late, cycle, admitted, body)
+        self.transport.set_protocol(body)
+        return True
+
+    def _begin_admitted(self, cycle: DirectCycle, admitted: Admitted, body: GatheredBody) -> None:
+        self.transport.set_protocol(self)
+        cycle.more_body = False
+        if not self._deaf:
+            self._unset_keepalive_if_required()
+            drop = admitted.begin(body.whole())
+            cycle.on_drop = None if cycle.response_complete else drop
+
+    def _body_is_late(self, cycle: DirectCycle, admitted: Admitted, body: GatheredBody) -> None:
+        self._drop_body(cycle, body.missing)
+        admitted.late(body.came)
+
+    def _drop_body(self, cycle: DirectCycle, missing: int) -> None:
+        """What is still to come of it is read and forgotten: it has as long as an idle connection has."""
+
+        def end() -> None:
+            cycle.more_body = False
+            self.transport.set_protocol(self)
+
+        self.transport.set_protocol(RestOfBody(self, missing, end))
 
     def write_reply(self, status: int, headers: Headers, body: bytes, *, keep_alive: bool) -> None:
         """A whole reply in one write. One whose headers would split is not sent: the connection closes, as nothing may follow it."""
@@ -215,9 +244,13 @@ class Protocol(HttpToolsProtocol):
             self.transport.close()
             return
         self.transport.write(b"".join((head, b"\r\n", body)))
-        if not keep_alive:
+        if keep_alive:
+            self.on_response_complete()
+        elif self.cycle.more_body:
+            self.leave()
+        else:
             self.transport.close()
-        self.on_response_complete()
+            self.on_response_complete()
 
     def _give_up_direct(self) -> None:
         """It needs a task after all."""
@@ -249,7 +282,9 @@ class Protocol(HttpToolsProtocol):
         if cycle is not None and not cycle.response_complete and (cycle.response_started or not cycle.more_body):
             self._close_after_reply()
             return
-        if cycle is not None and not cycle.response_complete:  # its body is what was not understood
+        if isinstance(cycle, DirectCycle) and not cycle.response_complete:
+            cycle.drop()
+        elif cycle is not None and not cycle.response_complete:  # its body is what was not understood
             cycle.disconnected = True
             cycle.message_event.set()
         elif self.cycle is not None and self.cycle.response_complete and self.cycle.more_body:  # answered before its body was read
@@ -278,7 +313,7 @@ class Protocol(HttpToolsProtocol):
         last = self.pipeline[0][0] if self.pipeline else self._answering
         assert last is not None
         last.keep_alive = False
-        self.cycle = last
+        self.cycle = last  # type: ignore[assignment]
 
     def _refuse_head(self) -> None:
         if len(self.url) > HEAD_BYTES:
@@ -286,10 +321,8 @@ class Protocol(HttpToolsProtocol):
         else:
             self.refuse(431, f"the request line and headers are larger than {HEAD_BYTES} bytes")
 
-    # --- time ---
-
     def on_response_complete(self) -> None:
-        """As uvicorn's, but for the time that an idle connection has: one timer is moved on, not one made for each request."""
+        """As uvicorn's, but for the time that an idle connection has."""
         self.server_state.total_requests += 1
         if self.transport.is_closing():
             return
@@ -298,109 +331,11 @@ class Protocol(HttpToolsProtocol):
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
             return
-        self._idle_until = self.loop.time() + self.timeout_keep_alive
-        if self._idle_timer is None:
-            self._idle_timer = self.loop.call_at(self._idle_until, self._idle_ends)
-
-    def _unset_keepalive_if_required(self) -> None:
-        self._idle_until = None
-        super()._unset_keepalive_if_required()
-
-    def _idle_ends(self) -> None:
-        self._idle_timer = None
-        until = self._idle_until
-        if until is None:
-            return
-        if until > self.loop.time():
-            self._idle_timer = self.loop.call_at(until, self._idle_ends)
-        else:
-            self.timeout_keep_alive_handler()
-
-    def _wait_for_head(self) -> None:
-        self._unset_keepalive_if_required()
-        self.timeout_keep_alive_task = self.loop.call_later(self.config.head_seconds, self._head_is_late)
-
-    def _head_is_late(self) -> None:
-        if self._in_head:
-            self.refuse(408, f"the request's headers did not arrive within {self.config.head_seconds:g} s")
-        else:
-            self.transport.close()
-
-    def timeout_keep_alive_handler(self) -> None:
-        """Nothing came for the time that an idle connection has. One whose client still reads its last reply is not idle."""
-        if not self.transport.get_write_buffer_size():
-            super().timeout_keep_alive_handler()
-        elif self._client_reads():
-            self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
-
-    def pause_writing(self) -> None:
-        super().pause_writing()
-        self._unsent = self.transport.get_write_buffer_size()
-        self._stalled = self.loop.call_later(self.timeout_keep_alive, self._writing_stalls)
-
-    def resume_writing(self) -> None:
-        super().resume_writing()
-        if self._stalled is not None:
-            self._stalled.cancel()
-
-    def _writing_stalls(self) -> None:
-        if self._client_reads():
-            self._stalled = self.loop.call_later(self.timeout_keep_alive, self._writing_stalls)
-
-    def _client_reads(self) -> bool:
-        """Whether the client has taken something of its replies since this was last asked; if not, that was its last chance."""
-        unsent, before = self.transport.get_write_buffer_size(), self._unsent
-        self._unsent = unsent
-        if 0 < before <= unsent:
-            self.transport.abort()  # a close would wait for the client for ever
-            return False
-        return True
+        self._idle()
 
 
-class _DirectCycle:
-    """A request that is answered directly, as far as a connection knows uvicorn's cycles."""
-
-    more_body = disconnected = response_started = response_complete = False
-    keep_alive = True
-    scope: Mapping[str, Any] = {}
-    message_event = asyncio.Event()  # nobody waits for it
-
-    def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
-        self.drop: Callable[[], Any]
-
-    def respond(self, status: int, headers: Headers, body: bytes) -> None:
-        self.response_started = self.response_complete = True
-        if not self.disconnected:
-            self._protocol.write_reply(status, headers, body, keep_alive=self.keep_alive)
-
-
-class _Flow(FlowControl):
-    """Reads on only while no request waits for another's reply: that of a client which pipelines without end waits in the kernel."""
-
-    def __init__(self, transport: asyncio.Transport, protocol: Protocol) -> None:
-        super().__init__(transport)
-        self._protocol = protocol
-
-    def resume_reading(self) -> None:
-        if not self._protocol.pipeline:
-            super().resume_reading()
-
-
-class _Lingering:
-    """The transport of a request whose body has not all come: closing it lets the client read its reply first."""
-
-    def __init__(self, protocol: Protocol) -> None:
-        self._protocol = protocol
-
-    def write(self, written: bytes) -> None:
-        self._protocol.transport.write(written)
-
-    def is_closing(self) -> bool:
-        return self._protocol.transport.is_closing()
-
-    def close(self) -> None:
-        if self._protocol.cycle.more_body:
-            self._protocol.leave()
-        else:
-            self._protocol.transport.close()
+def _fresh_parser(connection: Protocol) -> Any:
+    """For what comes next on a connection. As uvicorn's, it reads on after a request that asked for its connection to be closed."""
+    parser = httptools.HttpRequestParser(connection)
+    parser.set_dangerous_leniencies(lenient_data_after_close=True)
+    return parser

@@ -16,7 +16,8 @@ import uvicorn
 
 from dragoman.accepting import BACKLOG, Acceptor
 from dragoman.asgi import App
-from dragoman.http_protocol import HttpConfig, Protocol
+from dragoman.http_protocol import Protocol
+from dragoman.http_timeouts import HttpConfig
 
 
 class HttpServer:

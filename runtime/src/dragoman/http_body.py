@@ -1,0 +1,70 @@
+"""The rest of a body whose request was looked at already: read past the HTTP parser, into the very bytes that it will be, or into nothing.
+
+While it comes, one of these is the transport's protocol in place of its connection, and reads no byte of what follows the body. The parser
+would copy it, asyncio would make bytes of each part, and joining those is another copy: 0.6 ms for 570 KB.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Callable, Iterable
+
+_SCRATCH = memoryview(bytearray(256 * 1024))  # of all connections: nobody looks at what was dropped
+
+
+class RestOfBody(asyncio.BufferedProtocol):
+    """`missing` bytes are still to come; then `on_end` is called. All but reading is for the connection."""
+
+    def __init__(self, connection: asyncio.Protocol, missing: int, on_end: Callable[[], None]) -> None:
+        self._connection, self.missing, self._on_end = connection, missing, on_end
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _SCRATCH[: self.missing]
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.missing -= nbytes
+        if not self.missing:
+            self._on_end()
+
+    def eof_received(self) -> bool | None:
+        return self._connection.eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connection.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._connection.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._connection.resume_writing()
+
+
+class GatheredBody(RestOfBody):
+    """Keeps it, behind the parts that were there."""
+
+    def __init__(self, connection: asyncio.Protocol, parts: Iterable[bytes], length: int, on_end: Callable[[], None]) -> None:
+        self._file = io.BytesIO(bytes(length))  # whose `getvalue` gives these bytes, and no copy
+        for part in parts:
+            self._file.write(part)
+        super().__init__(connection, length - self._file.tell(), on_end)
+        self._room = self._file.getbuffer()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._room[-self.missing :]
+
+    @property
+    def came(self) -> int:
+        return len(self._room) - self.missing
+
+    def whole(self) -> bytes:
+        """To be asked for once, at the end."""
+        self._room.release()
+        return self._file.getvalue()
+
+
+def announced(headers: Iterable[tuple[bytes, bytes]]) -> int | None:
+    """The body's length by `Content-Length`; None where its parts say theirs."""
+    found = dict(headers)
+    length = found.get(b"content-length", b"")
+    return int(length) if length.isdigit() and b"transfer-encoding" not in found else None
