@@ -146,10 +146,11 @@ def _typed_tensor(message: pb.ModelInferRequest.InferInputTensor) -> Tensor:
     field = _CONTENTS.get(datatype)
     if field is None and datatype in ("FP16", "BF16"):
         raise BadRequest(f"tensor {name!r}: {datatype} has no typed contents, send raw_input_contents")
-    for other, _ in message.contents.ListFields():
+    filled = message.contents.ListFields()
+    for other, _ in filled:
         if other.name != field:
             raise BadRequest(f"tensor {name!r} of {datatype} has its elements in {other.name}, not in {field or 'a field of its own'}")
-    values = getattr(message.contents, field) if field else ()
+    values = filled[0][1] if filled else ()
     if datatype == "BYTES":
         elements = np.empty(len(values), dtype=object)
         elements[:] = [text_of(name, i, value) for i, value in enumerate(values)]
