@@ -15,7 +15,7 @@ from sklearn.exceptions import NotFittedError
 from dragoman.formats import boosting
 from dragoman.formats import xgboost as xgboost_format
 from dragoman.formats.lightgbm import short_ways
-from dragoman.predictors.single_row import RowByRow
+from dragoman.predictors.single_row import of_lightgbm, of_xgboost
 
 RANDOM = np.random.default_rng(3)
 ROWS = RANDOM.normal(size=(80, 4))
@@ -88,7 +88,7 @@ def test_a_model_that_was_never_fitted_says_so_itself() -> None:
 )
 def test_a_row_by_itself_is_answered_to_the_last_bit_as_by_the_booster(parameters: dict[str, Any], target: Any) -> None:
     booster = lightgbm.train({**parameters, "verbose": -1, "min_data_in_leaf": 2}, lightgbm.Dataset(ROWS, target), 8)
-    row_by_row = RowByRow(booster, 1)
+    row_by_row = of_lightgbm(booster, 1)
     for i in range(len(ASKED)):
         expected = np.asarray(booster.predict(ASKED[i : i + 1]))
         answer = row_by_row(ASKED[i : i + 1])
@@ -104,14 +104,14 @@ def test_the_best_iteration_is_a_single_rows_too() -> None:
     stops: list[Any] = [lightgbm.early_stopping(3, verbose=False)]
     booster = lightgbm.train(parameters, train, 40, valid_sets=[valid], callbacks=stops, keep_training_booster=True)
     assert 0 < booster.best_iteration < booster.current_iteration()
-    row_by_row = RowByRow(booster, 1)
+    row_by_row = of_lightgbm(booster, 1)
     for _ in range(2):
         np.testing.assert_array_equal(row_by_row(ASKED[:1]), booster.predict(ASKED[:1]))
 
 
 def test_rows_of_another_width_or_kind_are_left_to_the_booster() -> None:
     booster = lightgbm.train({"verbose": -1, "min_data_in_leaf": 2}, lightgbm.Dataset(ROWS, ROWS[:, 0]), 3)
-    row_by_row = RowByRow(booster, 1)
+    row_by_row = of_lightgbm(booster, 1)
     with pytest.raises(lightgbm.basic.LightGBMError, match="number of features"):
         row_by_row(ASKED[:1, :3])
     np.testing.assert_array_equal(row_by_row(ASKED[:1].astype(np.float32)), booster.predict(ASKED[:1].astype(np.float32)))
@@ -146,11 +146,50 @@ def test_the_short_way_around_xgboost_gives_what_the_method_gives(model: Any, ta
             np.testing.assert_array_equal(short, long)
 
 
+@pytest.mark.parametrize(
+    ("parameters", "target"),
+    [
+        ({"objective": "binary:logistic"}, ROWS[:, 0] > 0),
+        ({"objective": "reg:squarederror", "base_score": 3.5}, ROWS[:, 0]),
+        ({"objective": "multi:softprob", "num_class": 3}, np.digitize(ROWS[:, 0], [-0.5, 0.5])),
+        ({"objective": "multi:softmax", "num_class": 3}, np.digitize(ROWS[:, 0], [-0.5, 0.5])),
+        ({"objective": "reg:squarederror", "multi_strategy": "multi_output_tree"}, ROWS[:, :2]),
+        ({"booster": "dart", "rate_drop": 0.3}, ROWS[:, 0]),
+        ({"objective": "binary:logistic", "num_parallel_tree": 3}, ROWS[:, 0] > 0),
+    ],
+)
+def test_a_row_by_itself_is_answered_to_the_last_bit_as_by_xgboost(parameters: dict[str, Any], target: Any) -> None:
+    booster = xgboost.train({**parameters, "nthread": 1}, xgboost.DMatrix(ROWS, target), 8)
+    asked = np.clip(ASKED, -1e30, 1e30).astype(np.float32)
+    row_by_row = of_xgboost(booster)
+    for i in range(len(asked)):
+        expected = booster.inplace_predict(asked[i : i + 1])
+        answer = row_by_row(asked[i : i + 1])
+        assert (answer.shape, answer.dtype) == (expected.shape, expected.dtype)
+        np.testing.assert_array_equal(answer, expected)
+    assert row_by_row._single is not None
+    first = row_by_row(asked[:1])
+    row_by_row(asked[1:2])
+    np.testing.assert_array_equal(first, booster.inplace_predict(asked[:1]))  # an answer outlives the next
+    np.testing.assert_array_equal(row_by_row(asked), booster.inplace_predict(asked))
+
+
+def test_rows_of_another_width_or_kind_are_left_to_xgboost() -> None:
+    booster = xgboost.train({"nthread": 1}, xgboost.DMatrix(ROWS, ROWS[:, 0]), 3)
+    row_by_row = of_xgboost(booster)
+    row_by_row(ROWS[:1].astype(np.float32))
+    with pytest.raises(xgboost.core.XGBoostError, match="Number of columns"):
+        row_by_row(ROWS[:1, :3].astype(np.float32))
+    np.testing.assert_array_equal(row_by_row(ROWS[:1]), booster.inplace_predict(ROWS[:1]))
+
+
 def test_early_stopping_holds_on_the_short_way() -> None:
     model = xgboost.XGBClassifier(n_estimators=50, n_jobs=1, early_stopping_rounds=2)
     model.fit(ROWS[:60], ROWS[:60, 0] > 0, eval_set=[(ROWS[60:], ROWS[60:, 0] < 0)], verbose=False)
-    rows = ROWS.astype(np.float32)
-    np.testing.assert_array_equal(xgboost_format.short_ways(model)["predict_proba"](rows), model.predict_proba(rows))
+    rows, way = ROWS.astype(np.float32), xgboost_format.short_ways(model)["predict_proba"]
+    np.testing.assert_array_equal(way(rows), model.predict_proba(rows))
+    for _ in range(2):
+        np.testing.assert_array_equal(way(rows[:1]), model.predict_proba(rows[:1]))
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,9 @@ def signature_of(booster: Any) -> Signature:
 
 
 def _runner(booster: Any, threads: int) -> Callable[[Any, Any, Mapping[str, Any]], Any]:
-    from dragoman.predictors.single_row import RowByRow
+    from dragoman.predictors.single_row import of_lightgbm
 
-    plain = RowByRow(booster, threads)
+    plain = of_lightgbm(booster, threads)
     return lambda booster, rows, arguments: booster.predict(rows, num_threads=threads, **arguments) if arguments else plain(rows)
 
 
@@ -92,9 +92,9 @@ def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
     if model._other_params.keys() - {"verbose", "verbosity"}:
         return {}
     from dragoman.predictors.feed import FLOAT64, is_plain
-    from dragoman.predictors.single_row import RowByRow
+    from dragoman.predictors.single_row import of_lightgbm
 
-    width, plain_rows = model.n_features_in_, RowByRow(model.booster_, model._process_n_jobs(model.n_jobs))
+    width, plain_rows = model.n_features_in_, of_lightgbm(model.booster_, model._process_n_jobs(model.n_jobs))
 
     def values(rows: Any) -> Any:
         return plain_rows(rows) if is_plain(rows, FLOAT64, width) else None

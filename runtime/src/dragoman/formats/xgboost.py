@@ -58,7 +58,9 @@ def of_booster(booster: Any, settings: Settings, warnings: tuple[str, ...] = ())
     booster.set_param({"nthread": settings.threads})
     categories = categories_of(booster)
     matrix = Matrix(dtype="float32", codes=category_codes(categories))
-    predictor = BoosterPredictor(booster, signature_of(booster, categories), matrix, _run_linear if _is_linear(booster) else _run)
+    predictor = BoosterPredictor(
+        booster, signature_of(booster, categories), matrix, _run_linear if _is_linear(booster) else _runner(booster)
+    )
     return LoadedModel(predictor, versions_of(["xgboost", "numpy"]), warnings)
 
 
@@ -81,7 +83,7 @@ def of_wrapper(model: Any) -> tuple[Signature, Feed]:
 
 
 def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
-    """What a fitted scikit-learn wrapper's methods do around its booster, without its contexts and its looks at the rows: a third less.
+    """What a fitted scikit-learn wrapper's methods do around its booster, without its contexts and its looks at the rows.
 
     Only of xgboost's own classes, and of objectives whose answers its wrappers pass on, or tell apart at one half.
     """
@@ -90,11 +92,12 @@ def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
     if type(model).__module__ != "xgboost.sklearn" or model.booster == "gblinear" or model.missing == model.missing or callable(objective):
         return {}
     from dragoman.predictors.feed import FLOAT32, is_plain
+    from dragoman.predictors.single_row import of_xgboost
 
-    rounds, width = model._get_iteration_range(None), booster.num_features()
+    width, plain_rows = booster.num_features(), of_xgboost(booster, model._get_iteration_range(None))
 
     def values(rows: Any) -> Any:
-        return booster.inplace_predict(rows, iteration_range=rounds, validate_features=False) if is_plain(rows, FLOAT32, width) else None
+        return plain_rows(rows) if is_plain(rows, FLOAT32, width) else None
 
     def probabilities(rows: Any) -> Any:
         import numpy as np
@@ -193,8 +196,15 @@ def _is_linear(booster: Any) -> bool:
     return bool(_configuration(booster)["gradient_booster"]["name"] == "gblinear")
 
 
-def _run(booster: Any, matrix: Any, arguments: Mapping[str, Any]) -> Any:
-    return booster.inplace_predict(matrix, validate_features=False, **arguments)
+def _runner(booster: Any) -> Callable[[Any, Any, Mapping[str, Any]], Any]:
+    from dragoman.predictors.single_row import of_xgboost
+
+    plain = of_xgboost(booster)
+
+    def run(booster: Any, matrix: Any, arguments: Mapping[str, Any]) -> Any:
+        return booster.inplace_predict(matrix, validate_features=False, **arguments) if arguments else plain(matrix)
+
+    return run
 
 
 def _run_linear(booster: Any, matrix: Any, arguments: Mapping[str, Any]) -> Any:
