@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from dragoman import json
 from dragoman.dialects import v1
 from dragoman.errors import CallError
-from dragoman.json_matrix import LEAST_BYTES, matrix_in
+from dragoman.json_matrix import LEAST_BYTES, matrix_in, matrix_of_lines
 from dragoman.table import Table
 
 ODD_NUMBERS = [
@@ -128,3 +129,57 @@ def test_one_parser_reads_one_body_after_another_also_after_a_bad_one() -> None:
     good = b'{"instances":[[1.5,2.5]]}'
     kept = [matrix_in(body, least_bytes=0) for body in (good, b'{"instances":[[1.5,]]}', good, b'{"instances":[[1.5],2]}', good)]
     assert [None if array is None else array.tolist() for array in kept] == [[[1.5, 2.5]], None, [[1.5, 2.5]], None, [[1.5, 2.5]]]
+
+
+# --- lines of numbers ----------------------------------------------------------------------------------------------
+
+LINES = st.one_of(
+    st.integers(1, 4).flatmap(lambda width: st.lists(st.lists(CELLS, min_size=width, max_size=width), min_size=1, max_size=6)),
+    st.lists(st.lists(CELLS, max_size=4), max_size=4),
+)
+
+
+@st.composite
+def contents(draw: st.DrawFn) -> bytes:
+    ending = draw(st.sampled_from(["\n", "\n", "\r\n", "\n\n", " \n", "\r"]))
+    comma = draw(st.sampled_from([",", ",", ",", ", ", ";", ",,", "],["]))
+    lines = [comma.join(row) for row in draw(LINES)]
+    return (ending.join(lines) + draw(st.sampled_from(["", ending]))).encode()
+
+
+@given(contents())
+def test_lines_that_go_straight_are_what_numpy_reads(content: bytes) -> None:
+    straight = matrix_of_lines(content)
+    if straight is None:
+        return
+    read = np.loadtxt(io.StringIO(content.decode()), dtype=np.float64, delimiter=",", comments=None, ndmin=2)
+    assert (straight.shape, straight.tobytes()) == (read.shape, read.tobytes())
+
+
+@pytest.mark.parametrize("content", [b"1,2.5\n3,-4e5\n", b"1,2.5\r\n3,4", b"-0.0,0\n1,2\n", b" 1 ,2\n3,4\n"])
+def test_plain_lines_go_straight(content: bytes) -> None:
+    pytest.importorskip("simdjson", reason="pysimdjson has no wheels for this Python")
+    assert matrix_of_lines(content) is not None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(
+            b"1,2\n3\n",
+            b"1,2\n\n3,4\n",
+            b"1,2],[3,4\n",
+            b"[1],2\n",
+            b"1,,2\n",
+            b"1,2,\n",
+            b"nan,1\n",
+            b".5,1\n",
+            b"+1,2\n",
+            b"true,1\n",
+            b"",
+        ),
+        *(b"-0,1\n2,3\n", b"1,-0\n", b"1,-0", b"1e400,1\n", b"18446744073709551616,1\n", b"\xff,1\n", b"1,2\n\x1a"),
+    ],
+)
+def test_other_lines_are_left_to_the_other_ways(content: bytes) -> None:
+    assert matrix_of_lines(content) is None

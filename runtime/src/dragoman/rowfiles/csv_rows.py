@@ -1,7 +1,7 @@
 """Reads rows from a CSV file, in bounded memory, strictly: the signature says what each column is.
 
-Blocks that are numbers throughout go through numpy's own reader. All others go through the standard library's, cell by cell, which gives
-the same values, and knows on which line each row stands.
+Blocks that are numbers throughout go straight into an array, or through numpy's own reader. All others go through the standard library's,
+cell by cell, which gives the same values, and knows on which line each row stands.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dragoman.errors import InvalidInput
+from dragoman.json_matrix import matrix_of_lines
 from dragoman.rowfiles.blocks import BLOCK_BYTES, ROW_BYTES, Block, blocks
 from dragoman.rowfiles.cells import guessed, values
 from dragoman.rowfiles.chunk import Chunk, Layout
@@ -83,9 +84,11 @@ class _Sheet:
             return None
         if any(c.field is None or c.field.type not in ("number", "integer") for c in known.columns):
             return None
+        delimiter = self._layout.delimiter or ","
+        array = matrix_of_lines(block.content) if delimiter == "," else None
         try:
-            text = io.StringIO(block.content.decode())
-            array = np.loadtxt(text, dtype=np.float64, delimiter=self._layout.delimiter or ",", comments=None, ndmin=2)
+            if array is None:
+                array = np.loadtxt(io.StringIO(block.content.decode()), dtype=np.float64, delimiter=delimiter, comments=None, ndmin=2)
         except ValueError:  # a missing value, or something wrong: the other way will tell
             return None
         order = [c.index for c in known.columns]
