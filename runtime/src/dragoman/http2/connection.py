@@ -1,143 +1,75 @@
-"""One connection of an HTTP/2 server, on asyncio. Numbers in brackets are sections of RFC 9113.
-
-Bounded is what a client can make it hold or do: streams at once, bytes of header fields, bytes of a request that nobody has taken yet,
-bytes of replies that the client does not read (it is not read from meanwhile), requests that it takes back.
-"""
+"""One connection of an HTTP/2 server, on asyncio: what a session says is sent, what comes is told to it, and nothing lasts for ever."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from dragoman.http2.fields import MAX_BYTES, Blocks, trailer_fields
-from dragoman.http2.frames import (
-    ACK,
-    CONTINUATION,
-    DATA,
-    DEFAULT_WINDOW,
-    END_HEADERS,
-    END_STREAM,
-    GOAWAY,
-    HEAD,
-    HEAD_BYTES,
-    HEADERS,
-    MAX_FRAME,
-    MAX_WINDOW,
-    PADDED,
-    PING,
-    PREFACE,
-    PRIORITISED,
-    PRIORITY,
-    PUSH_PROMISE,
-    RST_STREAM,
-    SETTINGS,
-    WINDOW_UPDATE,
-    Code,
-    ConnectionFault,
-    Setting,
-    StreamFault,
-    content_of,
-    frame,
-    goaway,
-    reset,
-    settings,
-    settings_of,
-    window_update,
-)
-from dragoman.http2.stream import Receiver, Stream
+from dragoman.http2.session import Open, Session, Understand
 
-Open = Callable[[Stream, Any], Receiver]  # of a request, by what its fields mean
-Understand = Callable[[Mapping[str, str]], Any]
-
-MAX_STREAMS = 1000
-STREAM_WINDOW = 1024 * 1024  # bytes of one request that a client may send before it is told to go on
-CONNECTION_WINDOW = 8 * STREAM_WINDOW
-_TAKEN_BACK = 1000  # requests that a client takes back, beyond those that it lets end: more is the attack of CVE-2023-44487
-_CONTINUATIONS = 64
 _GREETING_SECONDS = 20.0
 _STALLED_SECONDS = 60.0  # in which a client reads nothing of its replies
-_FAREWELL = b"farewell"
 _FAREWELL_SECONDS = 1.0  # for a client to answer that it knows of the end: what it sent before is then here
 
 logger = logging.getLogger("dragoman.request")
 
 
 class Connection(asyncio.Protocol):
-    """Server side. `open_stream` is called with each request, `closed` once at the end; after `age_seconds` it retires."""
+    """`open_stream` is called with each request, `closed` once at the end. After `age_seconds` it retires, and has as long again."""
 
     transport: asyncio.Transport
 
     def __init__(self, understand: Understand, open_stream: Open, closed: Callable[[Connection], Any], age_seconds: float) -> None:
-        self._blocks = Blocks(understand)
-        self._open, self._closed, self._age_seconds = open_stream, closed, age_seconds
-        self.streams: dict[int, Stream] = {}
-        self.window = DEFAULT_WINDOW  # bytes that the client still takes, on all streams
-        self.max_frame = MAX_FRAME  # that the client takes
-        self._first_window = DEFAULT_WINDOW  # of a new stream
-        self._last = 0  # the newest stream
-        self._retiring = self._leaving = self._ending = False
-        self._rest = b""  # of a frame that has not come whole
-        self._head: tuple[int, int, list[bytes]] | None = None  # stream, flags and parts of a header block that goes on
-        self._taken = 0  # bytes that the client was not told yet that it may send again
-        self._cut: dict[int, None] = {}  # the newest streams that ended here while their client was sending
-        self._taken_back = 0
-        self._greeted = False
-        self._out: list[bytes] = []
-        self._at_once = self._flushing = False
+        self.session = Session(understand, open_stream, self._wake)
+        self._closed, self._age_seconds = closed, age_seconds
+        self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._unread = 0
-        self._on = {
-            DATA: self._data,
-            HEADERS: self._headers,
-            PRIORITY: self._priority,
-            RST_STREAM: self._rst_stream,
-            SETTINGS: self._settings,
-            PUSH_PROMISE: self._push_promise,
-            PING: self._ping,
-            GOAWAY: self._goaway,
-            WINDOW_UPDATE: self._window_update,
-            CONTINUATION: self._continuation,
-        }
-
-    # --- what asyncio calls ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self._loop = asyncio.get_running_loop()
-        self._set_timer(_GREETING_SECONDS, self.transport.abort)
-        limits = {Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS, Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW}
-        self.send(settings({**limits, Setting.MAX_HEADER_LIST_SIZE: MAX_BYTES}) + window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
+        self._set_timer(_GREETING_SECONDS, transport.abort)
+        self._flush()
 
     def data_received(self, data: bytes) -> None:
-        if self._ending:
-            return
-        if self._rest:
-            data = self._rest + data
-        self._at_once = True  # what is to be sent is sent once, when all that came is understood
-        try:
-            read = self._read(data) if self._greeted else self._greet(data)
-            self._rest = data[read:]
-        except ConnectionFault as fault:
-            self._give_up(fault.code, str(fault))
-        finally:
-            self._at_once = False
-            self._flush()
+        session = self.session
+        greeted = session.greeted
+        session.receive(data)
+        if not greeted and session.greeted:
+            self._set_timer(self._age_seconds, self.retire)
+        self._flush()
 
     def connection_lost(self, exc: Exception | None) -> None:
         for timer in (self._timer, self._stalled):
             if timer is not None:
                 timer.cancel()
-        self._ending = True
-        streams, self.streams = list(self.streams.values()), {}
-        for stream in streams:
-            stream.ended = True
-            if stream.receiver is not None:
-                stream.receiver.left()
+        self.session.lost()
         self._closed(self)
+
+    # --- sending ---
+
+    def _wake(self, now: bool) -> None:
+        if now:
+            self._flush()
+        elif not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        frames = self.session.unsent()
+        if self.transport.is_closing():
+            return
+        if frames:
+            self.transport.write(frames)
+        if self.session.over:
+            logger.debug("an HTTP/2 connection ends: %s", self.session.fault or "it has served its time")
+            self.transport.close()
 
     def pause_writing(self) -> None:
         """A client that does not read its replies may ask for no more of them."""
@@ -162,314 +94,15 @@ class Connection(asyncio.Protocol):
     # --- the end ---
 
     def retire(self) -> None:
-        """Take no more requests than are on their way here, and close when these are answered (6.8)."""
-        if not self._retiring and not self._ending:
-            self._retiring = True
-            self.send(goaway(MAX_WINDOW, Code.NO_ERROR) + frame(PING, 0, 0, _FAREWELL))
-            self._set_timer(_FAREWELL_SECONDS, self._take_leave)
+        """Take no more requests than are on their way here, and close when these are answered."""
+        self._set_timer(_FAREWELL_SECONDS, self._leave)
+        self.session.retire()
 
-    def _take_leave(self) -> None:
-        if not self._leaving and not self._ending:
-            self._leaving = True
-            self._set_timer(self._age_seconds, self.transport.abort)
-            self.send(goaway(self._last, Code.NO_ERROR))
-            self._close_if_done()
-
-    def _close_if_done(self) -> None:
-        if self._leaving and not self.streams and not self._ending:
-            self._ending = True
-            self._flush()
-            self.transport.close()
-
-    def _give_up(self, code: Code, why: str) -> None:
-        logger.debug("an HTTP/2 connection ends: %s", why)
-        self._ending = True
-        self.send(goaway(self._last, code, why))
-        self._flush()
-        self.transport.close()
+    def _leave(self) -> None:
+        self._set_timer(self._age_seconds, self.transport.abort)
+        self.session.leave()
 
     def _set_timer(self, seconds: float, then: Callable[[], Any]) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_later(seconds, then)
-
-    # --- sending ---
-
-    def send(self, frames: bytes) -> None:
-        """Soon: what one turn of the loop sends goes in one piece."""
-        self._out.append(frames)
-        if not self._at_once and not self._flushing:
-            self._flushing = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flushing = False
-        if self._out and not self.transport.is_closing():
-            self.transport.write(b"".join(self._out))
-        self._out.clear()
-
-    def send_body(self, stream: Stream) -> None:
-        """As much of a reply as the client takes now (5.2); then its end, if that waits."""
-        body = stream.body
-        while body and (size := min(len(body), self.window, stream.window, self.max_frame)) > 0:
-            self.send(frame(DATA, 0, stream.id, bytes(body[:size])))
-            del body[:size]
-            stream.window -= size
-            self.window -= size
-        if not body and stream.trailers is not None:
-            stream.tail(stream.trailers)
-
-    def end(self, stream: Stream, frames: bytes) -> None:
-        """With these frames. Of a request that still comes the client is told that nobody needs the rest (8.1)."""
-        stream.ended = True
-        self.streams.pop(stream.id, None)
-        if not stream.request_ended:
-            frames += reset(stream.id, Code.NO_ERROR)
-            self._cut_off(stream)
-        elif self._taken_back:
-            self._taken_back -= 1
-        self.send(frames) if self.streams or self._at_once else self._send_now(frames)
-        self._close_if_done()
-
-    def _send_now(self, frames: bytes) -> None:
-        """Nothing else is to come that could go with it."""
-        self._out.append(frames)
-        self._flush()
-
-    def reset(self, stream: Stream, code: Code) -> None:
-        stream.ended = True
-        self.streams.pop(stream.id, None)
-        self.send(reset(stream.id, code))
-        if not stream.request_ended:
-            self._cut_off(stream)
-        self._close_if_done()
-
-    def _cut_off(self, stream: Stream) -> None:
-        """What the client has sent on it by now is still to come, and no fault of its."""
-        self._cut[stream.id] = None
-        if len(self._cut) > MAX_STREAMS:
-            del self._cut[next(iter(self._cut))]
-
-    # --- receiving ---
-
-    def _greet(self, data: bytes) -> int:
-        """The preface, then settings (3.4)."""
-        if not PREFACE.startswith(data[: len(PREFACE)]):
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "this is not HTTP/2: its preface is missing")
-        if len(data) < len(PREFACE) + HEAD_BYTES:
-            return 0
-        if data[len(PREFACE) + 3] != SETTINGS or data[len(PREFACE) + 4] & ACK:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "the first frame is not one of settings")
-        self._greeted = True
-        self._set_timer(self._age_seconds, self.retire)
-        return self._read(data, len(PREFACE))
-
-    def _read(self, data: bytes, begin: int = 0) -> int:
-        """All frames that are whole; returns where the first begins that is not. Raises `ConnectionFault`."""
-        end = len(data)
-        while end - begin >= HEAD_BYTES:
-            high, low, kind, flags, identity = HEAD.unpack_from(data, begin)
-            size, identity = high << 8 | low, identity & MAX_WINDOW
-            if size > MAX_FRAME:
-                raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a frame of {size} bytes")
-            after = begin + HEAD_BYTES + size
-            if after > end:
-                break
-            if self._head is not None and (kind != CONTINUATION or identity != self._head[0]):
-                raise ConnectionFault(Code.PROTOCOL_ERROR, "a header block is interrupted")
-            act = self._on.get(kind)
-            if act is not None:  # others are of extensions (5.5)
-                try:
-                    act(flags, identity, data[begin + HEAD_BYTES : after])
-                except StreamFault as fault:
-                    self._fail(identity, fault)
-            begin = after
-            if self._ending:
-                return end
-        return begin
-
-    def _fail(self, identity: int, fault: StreamFault) -> None:
-        stream = self.streams.get(identity)
-        if stream is None:
-            self.send(reset(identity, fault.code))
-            return
-        self.reset(stream, fault.code)
-        if stream.receiver is not None:
-            stream.receiver.left()
-
-    def _headers(self, flags: int, identity: int, payload: bytes) -> None:
-        if flags & (PADDED | PRIORITISED):
-            payload, parent = content_of(payload, flags, prioritised=True)
-            if parent == identity:
-                raise StreamFault(Code.PROTOCOL_ERROR, "a stream that depends on itself")
-        if flags & END_HEADERS:
-            self._block(identity, flags, payload)
-        else:
-            self._head = (identity, flags, [payload])
-
-    def _continuation(self, flags: int, identity: int, payload: bytes) -> None:
-        if self._head is None:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "a continuation of nothing")
-        identity, first, parts = self._head
-        parts.append(payload)
-        if len(parts) > _CONTINUATIONS or sum(map(len, parts)) > 2 * MAX_BYTES:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a header block in too many parts")
-        if flags & END_HEADERS:
-            self._head = None
-            self._block(identity, first, b"".join(parts))
-
-    def _block(self, identity: int, flags: int, block: bytes) -> None:
-        """A request begins; or it ends, with trailers."""
-        if identity <= self._last:
-            self._trailers(identity, flags, block)
-            return
-        if not identity & 1:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, f"a client's streams have odd numbers, not {identity}")
-        self._last = identity
-        if self._leaving or len(self.streams) >= MAX_STREAMS:
-            self._blocks.decoded(block)
-            raise StreamFault(Code.REFUSED_STREAM, "too many streams at once")
-        meaning = self._blocks.meaning(block)
-        stream = self.streams[identity] = Stream(self, identity, self._first_window)
-        stream.request_ended = bool(flags & END_STREAM)
-        stream.receiver = self._open(stream, meaning)
-        if stream.request_ended and not stream.ended:
-            stream.receiver.data(b"", True)
-
-    def _trailers(self, identity: int, flags: int, block: bytes) -> None:
-        fields = self._blocks.decoded(block)
-        stream = self.streams.get(identity)
-        if identity == 0 or not identity & 1:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, f"header fields on stream {identity}")
-        if stream is None and identity in self._cut:
-            if flags & END_STREAM:
-                self._cut.pop(identity, None)
-        elif stream is None or stream.request_ended:
-            raise ConnectionFault(Code.STREAM_CLOSED, f"header fields after the end of stream {identity}")
-        elif not flags & END_STREAM:
-            raise StreamFault(Code.PROTOCOL_ERROR, "trailers that do not end the request")
-        else:
-            trailer_fields(fields)
-            self._request(stream, b"", ended=True)
-
-    def _data(self, flags: int, identity: int, payload: bytes) -> None:
-        size = len(payload)  # its padding counts, too (6.9.1)
-        self._taken += size
-        if self._taken > CONNECTION_WINDOW:
-            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "more than the connection's window")
-        if self._taken > CONNECTION_WINDOW // 2:
-            self.send(window_update(0, self._taken))
-            self._taken = 0
-        if flags & PADDED:
-            payload, _ = content_of(payload, flags, prioritised=False)
-        stream = self.streams.get(identity)
-        if stream is None or stream.request_ended:
-            self._late_data(flags, identity)
-            return
-        ended = bool(flags & END_STREAM)
-        if not ended:
-            stream.taken += size
-            if stream.taken > STREAM_WINDOW:
-                raise StreamFault(Code.FLOW_CONTROL_ERROR, "more than the stream's window")
-            if stream.taken > STREAM_WINDOW // 2:
-                self.send(window_update(identity, stream.taken))
-                stream.taken = 0
-        self._request(stream, payload, ended=ended)
-
-    def _late_data(self, flags: int, identity: int) -> None:
-        if identity == 0 or identity > self._last or not identity & 1:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, f"data on stream {identity}, which is idle")
-        if identity not in self._cut:
-            raise StreamFault(Code.STREAM_CLOSED, "data after the end of the request")
-        if flags & END_STREAM:
-            self._cut.pop(identity, None)
-
-    def _request(self, stream: Stream, part: bytes, *, ended: bool) -> None:
-        stream.request_ended = ended
-        assert stream.receiver is not None
-        stream.receiver.data(part, ended)
-
-    def _rst_stream(self, flags: int, identity: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"RST_STREAM of {len(payload)} bytes")
-        if identity == 0 or identity > self._last:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, f"the reset of stream {identity}, which is idle")
-        self._cut.pop(identity, None)
-        stream = self.streams.pop(identity, None)
-        if stream is None:
-            return
-        self._taken_back += 1
-        if self._taken_back > _TAKEN_BACK:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "too many requests are taken back")
-        stream.ended = True
-        if stream.receiver is not None:
-            stream.receiver.left()
-        self._close_if_done()
-
-    def _priority(self, flags: int, identity: int, payload: bytes) -> None:
-        """Checked, and not heeded (5.3)."""
-        if identity == 0:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, "the priority of stream 0")
-        if len(payload) != 5:
-            raise StreamFault(Code.FRAME_SIZE_ERROR, f"PRIORITY of {len(payload)} bytes")
-        if int.from_bytes(payload[:4], "big") & MAX_WINDOW == identity:
-            raise StreamFault(Code.PROTOCOL_ERROR, "a stream that depends on itself")
-
-    def _settings(self, flags: int, identity: int, payload: bytes) -> None:
-        if identity:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, f"settings of stream {identity}")
-        if flags & ACK:
-            if payload:
-                raise ConnectionFault(Code.FRAME_SIZE_ERROR, "an acknowledgement of settings with settings")
-            return
-        for name, value in settings_of(payload):
-            if name == Setting.MAX_FRAME_SIZE:
-                self.max_frame = value
-            elif name == Setting.INITIAL_WINDOW_SIZE:
-                more, self._first_window = value - self._first_window, value
-                for stream in list(self.streams.values()):
-                    stream.window += more
-                    self._go_on(stream)
-        self.send(frame(SETTINGS, ACK, 0))
-
-    def _push_promise(self, flags: int, identity: int, payload: bytes) -> None:
-        raise ConnectionFault(Code.PROTOCOL_ERROR, "a client does not push")
-
-    def _ping(self, flags: int, identity: int, payload: bytes) -> None:
-        if identity:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, f"a ping of stream {identity}")
-        if len(payload) != 8:
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a ping of {len(payload)} bytes")
-        if not flags & ACK:
-            self.send(frame(PING, ACK, 0, payload))
-        elif payload == _FAREWELL and self._retiring:
-            self._take_leave()
-
-    def _goaway(self, flags: int, identity: int, payload: bytes) -> None:
-        """The client will ask no more; what it asked before is answered."""
-        if identity:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, f"the end of stream {identity} as the connection's")
-
-    def _window_update(self, flags: int, identity: int, payload: bytes) -> None:
-        if len(payload) != 4:
-            raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"WINDOW_UPDATE of {len(payload)} bytes")
-        more = int.from_bytes(payload, "big") & MAX_WINDOW
-        if identity == 0:
-            self.window += more
-            if not more or self.window > MAX_WINDOW:
-                raise ConnectionFault(Code.FLOW_CONTROL_ERROR if more else Code.PROTOCOL_ERROR, f"a window that grows by {more}")
-            for stream in list(self.streams.values()):
-                self._go_on(stream)
-            return
-        if identity > self._last:
-            raise ConnectionFault(Code.PROTOCOL_ERROR, f"the window of stream {identity}, which is idle")
-        found = self.streams.get(identity)
-        if found is not None:
-            found.window += more
-            if not more or found.window > MAX_WINDOW:
-                raise StreamFault(Code.FLOW_CONTROL_ERROR if more else Code.PROTOCOL_ERROR, f"a window that grows by {more}")
-            self._go_on(found)
-
-    def _go_on(self, stream: Stream) -> None:
-        if stream.body:
-            self.send_body(stream)

@@ -26,10 +26,13 @@ class Blocks:
     def __init__(self, understand: Callable[[Mapping[str, str]], Any]) -> None:
         self._understand = understand
         self._decoder = Decoder(MAX_BYTES)
-        self._known: dict[bytes, Any] = {}
+        self._known: dict[bytes, tuple[Any, int]] = {}
 
-    def meaning(self, block: bytes) -> Any:
-        """Raises `ConnectionFault`; `StreamFault` where the fields are no request's."""
+    def request(self, block: bytes) -> tuple[Any, int]:
+        """What a request's fields mean, and the length of its body (-1: they do not say).
+
+        Raises `ConnectionFault`; `StreamFault` where the fields are no request's.
+        """
         found = self._known.get(block)
         if found is None:
             table = self._decoder.header_table.dynamic_entries
@@ -37,11 +40,18 @@ class Blocks:
             fields = self.decoded(block)
             if len(table) != size or (table and table[0] is not newest):
                 self._known.clear()  # a block's indices may stand for other fields now
-                return self._understand(request_fields(fields))
-            found = self._understand(request_fields(fields))
+                return self._understood(fields)
+            found = self._understood(fields)
             if len(self._known) < _KNOWN_BLOCKS:
                 self._known[block] = found
         return found
+
+    def _understood(self, fields: list[tuple[bytes, bytes]]) -> tuple[Any, int]:
+        named = request_fields(fields)
+        length = named.get("content-length", "")
+        if length and not (length.isascii() and length.isdecimal() and len(length) < 16):
+            raise _malformed(f"content-length is {length!r}")
+        return self._understand(named), int(length) if length else -1
 
     def decoded(self, block: bytes) -> list[tuple[bytes, bytes]]:
         """A block that is no request's has to be decoded as well: it may change the table. Raises `ConnectionFault`."""

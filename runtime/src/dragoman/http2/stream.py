@@ -1,4 +1,4 @@
-"""One stream of a connection: a request, and its reply."""
+"""One stream of a session: a request, and its reply."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from dragoman.http2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, Code, frame
 
 if TYPE_CHECKING:
-    from dragoman.http2.connection import Connection
+    from dragoman.http2.session import Session
 
 
 class Receiver(Protocol):
@@ -22,27 +22,28 @@ class Receiver(Protocol):
 class Stream:
     """A request is answered by `whole`; or by `head`, any number of `data`, and `tail`. After the end each does nothing."""
 
-    __slots__ = ("_connection", "body", "ended", "id", "receiver", "request_ended", "taken", "trailers", "window")
+    __slots__ = ("_session", "body", "ended", "expected", "id", "receiver", "request_ended", "taken", "trailers", "window")
 
-    def __init__(self, connection: Connection, identity: int, window: int) -> None:
+    def __init__(self, session: Session, identity: int, window: int) -> None:
         self.id = identity
         self.window = window  # bytes that the client still takes
         self.taken = 0  # bytes of the request that the client was not told yet that it may send again
+        self.expected = -1  # bytes of the request that are to come, where its fields say
         self.request_ended = self.ended = False
         self.receiver: Receiver | None = None
         self.body = bytearray()  # of the reply, that waits for a window
         self.trailers: bytes | None = None  # what ends the reply, and waits with it
-        self._connection = connection
+        self._session = session
 
     def whole(self, head: bytes, body: bytes, tail: bytes) -> None:
         """The whole reply: two header blocks with what is between them."""
         if self.ended:
             return
-        connection, size = self._connection, len(body)
-        if size <= self.window and size <= connection.window and size <= connection.max_frame:
+        session, size = self._session, len(body)
+        if size <= self.window and size <= session.window and size <= session.max_frame:
             self.window -= size
-            connection.window -= size
-            connection.end(
+            session.window -= size
+            session.end(
                 self,
                 b"".join(
                     (
@@ -59,12 +60,12 @@ class Stream:
 
     def head(self, block: bytes) -> None:
         if not self.ended:
-            self._connection.send(frame(HEADERS, END_HEADERS, self.id, block))
+            self._session.send(frame(HEADERS, END_HEADERS, self.id, block))
 
     def data(self, part: bytes) -> None:
         if not self.ended:
             self.body += part
-            self._connection.send_body(self)
+            self._session.send_body(self)
 
     def tail(self, block: bytes) -> None:
         """The end of the reply. Where nothing was sent before, it is the whole of it."""
@@ -73,8 +74,8 @@ class Stream:
         if self.body:
             self.trailers = block
         else:
-            self._connection.end(self, frame(HEADERS, END_HEADERS | END_STREAM, self.id, block))
+            self._session.end(self, frame(HEADERS, END_HEADERS | END_STREAM, self.id, block))
 
     def reset(self, code: Code) -> None:
         if not self.ended:
-            self._connection.reset(self, code)
+            self._session.reset(self, code)

@@ -25,7 +25,7 @@ class Reflection:
             self._pool.AddSerializedFile(file.DESCRIPTOR.serialized_pb)
         self._answers: Mapping[str, Callable[[Any], dict[str, Any]]] = {
             "file_by_filename": lambda name: self._file(self._pool.FindFileByName(name)),
-            "file_containing_symbol": lambda symbol: self._file(self._pool.FindFileContainingSymbol(symbol)),
+            "file_containing_symbol": self._containing,
             "file_containing_extension": self._extension,
             "all_extension_numbers_of_type": self._extension_numbers,
             "list_services": self._listed,
@@ -45,6 +45,13 @@ class Reflection:
         except KeyError:
             found = _error(Status.NOT_FOUND, f"{asked}: there is no {getattr(request, str(asked))} here")
         return pb.ServerReflectionResponse(valid_host=request.host, original_request=request, **found)
+
+    def _containing(self, symbol: str) -> dict[str, Any]:
+        try:
+            return self._file(self._pool.FindFileContainingSymbol(symbol))
+        except KeyError:  # it finds no methods
+            service, _, method = symbol.rpartition(".")
+            return self._file(self._pool.FindServiceByName(service).methods_by_name[method].containing_service.file)
 
     def _file(self, file: Any) -> dict[str, Any]:
         """A file, and all that it imports, each once."""

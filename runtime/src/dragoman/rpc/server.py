@@ -99,7 +99,7 @@ class GrpcServer:
         return False
 
     def _busy(self) -> bool:
-        streams = (stream for connection in self._connections for stream in connection.streams.values())
+        streams = (stream for connection in self._connections for stream in connection.session.streams.values())
         return any(isinstance(stream.receiver, Call) and not stream.receiver.is_stream for stream in streams)
 
     async def _close_listener(self) -> None:
