@@ -92,10 +92,10 @@ def grpc_rest(bound: float) -> Goal:
     def judge(results: Results) -> Verdict | None:
         if not results.grpc:
             return None
-        found = ratios(results.grpc["gRPC"], results.grpc["REST"])
+        found = ratios(results.grpc["gRPC, v2"], results.grpc["REST, v2"])
         return Verdict(shown(found), median(found) >= bound)
 
-    return Goal("gRPC, A, 16 connections", f">= {bound:g} x own REST", judge)
+    return Goal("gRPC, A, 16 connections", f">= {bound:g} x own REST (v2)", judge)
 
 
 def _count(count: int, noun: str) -> str:

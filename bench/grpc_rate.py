@@ -1,7 +1,11 @@
-"""One row of iris over gRPC (v2) against REST (v1), on one server: h2load asks both, over HTTP/2 and HTTP/1.1, from core 1."""
+"""One row of iris over gRPC against REST, on one server: h2load asks all, over HTTP/2 and HTTP/1.1, from core 1.
+
+The same protocol (v2) with the same tensor; and v1, whose messages are shorter.
+"""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -30,6 +34,8 @@ def grpc_and_rest(results: Results, quiet: Quiet, pace: Pace, connections: int =
     rows = request.inputs.add(name="input", datatype="FP64", shape=case.table.shape)
     rows.contents.fp64_contents.extend(case.table.ravel())
     message = request.SerializeToString()
+    data = {"name": "input", "datatype": "FP64", "shape": case.table.shape, "data": case.table.ravel().tolist()}
+    tensor = json.dumps({"inputs": [data]}).encode()
     with up(server, case, 1, 0) as one:
         target = one.launch.command[list(one.launch.command).index("--grpc-port") + 1]
         with grpc.insecure_channel(f"127.0.0.1:{target}") as channel:
@@ -38,8 +44,9 @@ def grpc_and_rest(results: Results, quiet: Quiet, pace: Pace, connections: int =
             raise SystemExit(f"gRPC answers {answer}, the model {case.expected}")
         framed = b"\0" + len(message).to_bytes(4, "big") + message  # gRPC over HTTP/2: not compressed, its length, the message
         asked = {
-            "gRPC": (f"http://127.0.0.1:{target}{_METHOD}", framed, {"content-type": "application/grpc", "te": "trailers"}, ()),
-            "REST": (one.launch.base + one.question.path, one.question.body, one.question.headers, ("--h1",)),
+            "gRPC, v2": (f"http://127.0.0.1:{target}{_METHOD}", framed, {"content-type": "application/grpc", "te": "trailers"}, ()),
+            "REST, v2": (f"{one.launch.base}/v2/models/{case.model}/infer", tensor, {"content-type": "application/json"}, ("--h1",)),
+            "REST, v1": (one.launch.base + one.question.path, one.question.body, one.question.headers, ("--h1",)),
         }
         with quiet.alone():
             for _ in range(pace.rounds):
