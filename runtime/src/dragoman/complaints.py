@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -36,10 +35,16 @@ def explained(error: msgspec.ValidationError, document: Any, kind: Any) -> str:
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    near = _near(name, known)
     if near:
-        return f"did you mean {near[0]!r}?"
+        return f"did you mean {near!r}?"
     return f"known here: {', '.join(known)}" if known else "nothing can be set here: write {}"
+
+
+def _near(name: str, known: Sequence[str]) -> str | None:
+    import difflib  # here: most documents have nothing wrong
+
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.5)), None)
 
 
 def shown(value: Any) -> str:
@@ -84,8 +89,8 @@ def _wrong_key(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
 
 def _wrong_choice(found: re.Match[str], path: str, value: Any, kind: Any) -> str:
     choices = [str(c) for c in _choices_at(kind, path)]
-    near = difflib.get_close_matches(str(value), choices, n=1, cutoff=0.5)
-    mend = f"; did you mean {near[0]!r}?" if near else ""
+    near = _near(str(value), choices)
+    mend = f"; did you mean {near!r}?" if near else ""
     return f"{path}: must be one of {', '.join(choices)}, got {shown(value) if value is not _NOWHERE else found[1]}{mend}"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -31,9 +32,18 @@ def without_threads() -> Iterator[None]:
 
 
 def _limit(limits: ExitStack) -> None:
-    from threadpoolctl import threadpool_limits
+    if _may_have_openmp():
+        from threadpoolctl import threadpool_limits
 
-    limits.enter_context(threadpool_limits(1, "openmp"))
+        limits.enter_context(threadpool_limits(1, "openmp"))
+
+
+def _may_have_openmp() -> bool:
+    """Whether there is anything to limit in this process: threadpoolctl would find out as well, in 7 ms of a start."""
+    try:
+        return b"omp" in Path("/proc/self/maps").read_bytes()  # libgomp, libomp, libiomp5, or something that only sounds like them
+    except OSError:  # not Linux
+        return True
 
 
 class _Watcher(MetaPathFinder):

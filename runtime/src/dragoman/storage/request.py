@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from dragoman.errors import InvalidSpec
 from dragoman.storage.lock import Lock
+from dragoman.storage.uri import redacted
 
 GIB = 1024**3
 CACHE_BYTES = 20 * GIB
@@ -25,16 +26,18 @@ class Bounds(NamedTuple):
     unpacked_bytes: int = 64 * GIB  # of an archive
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """One model to fetch. `options` may hold credentials, and are not repeated."""
 
-    uri: str = field(repr=False)
+    uri: str
     cache: Path
     cache_bytes: int = CACHE_BYTES
-    options: Mapping[str, str] = field(default_factory=dict, repr=False)  # spec.model.storage.options
+    options: Mapping[str, str] = MappingProxyType({})  # spec.model.storage.options
     digest: str | None = None  # the pin: sha256: and 64 hex digits
-    bounds: Bounds = field(default_factory=Bounds)
+    bounds: Bounds = Bounds()
+
+    def __repr__(self) -> str:
+        return f"Request({redacted(self.uri)!r})"
 
     @classmethod
     def of(
@@ -59,7 +62,7 @@ class Request:
         )
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "cache": str(self.cache), "bounds": self.bounds._asdict()}
+        return {**self._asdict(), "cache": str(self.cache), "options": dict(self.options), "bounds": self.bounds._asdict()}
 
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Request:
@@ -83,15 +86,14 @@ Event = Progress | Warned
 OnEvent = Callable[[Event], None]
 
 
-@dataclass(frozen=True)
-class Fetched:
+class Fetched(NamedTuple):
     """A model in the cache, checked and read-only. It stays there until `lease` is released or this process ends."""
 
     path: Path  # the file, or the folder; of an archive the folder that was in it
     name: str  # the URI's last part, by which formats are told: "model.joblib"
     digest: str  # "sha256:…"
     bytes: int  # of the file, the archive, or all files of the folder
-    lease: Lock = field(repr=False, compare=False)
+    lease: Lock
 
 
 def cache_dir(environ: Mapping[str, str]) -> Path:

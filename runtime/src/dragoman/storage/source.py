@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -73,18 +72,17 @@ def settled(changed: float, now: float) -> bool:
     return 0 < changed < now - SETTLED_SECONDS
 
 
-@dataclass
 class Report:
     """Tells of progress, a few times a second. `add` and `warn` may be called by any thread; events come from `flush`'s."""
 
-    on_event: OnEvent
-    clock: Callable[[], float] = time.monotonic
-    total_bytes: int | None = None
-    _bytes: int = 0
-    _told: tuple[int, int | None] | None = None
-    _told_at: float = float("-inf")
-    _warnings: deque[str] = field(default_factory=deque)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    def __init__(self, on_event: OnEvent, clock: Callable[[], float] = time.monotonic) -> None:
+        self.on_event, self.clock = on_event, clock
+        self.total_bytes: int | None = None
+        self._bytes = 0
+        self._told: tuple[int, int | None] | None = None
+        self._told_at = float("-inf")
+        self._warnings: deque[str] = deque()
+        self._lock = threading.Lock()
 
     def begin(self, total_bytes: int | None) -> None:
         self.total_bytes, self._bytes = total_bytes, 0

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from dragoman.errors import InvalidSpec
@@ -23,8 +22,7 @@ _MENDS = {
 }
 
 
-@dataclass(frozen=True)
-class Location:
+class Location(NamedTuple):
     """A URI's parts. `uri` is fit for messages: without user, password or query."""
 
     uri: str
@@ -32,8 +30,11 @@ class Location:
     bucket: str  # the bucket or container; "" for files and http
     key: str  # s3, gs, az: the object's key or the prefix, without a slash at either end; file: the path
     folder: bool  # a slash at its end says that it means a folder
-    url: str = field(default="", repr=False)  # http, https: what to get, without user and password, with its query
-    user: str | None = field(default=None, repr=False)  # http, https: "user:password", decoded
+    url: str = ""  # http, https: what to get, without user and password, with its query
+    user: str | None = None  # http, https: "user:password", decoded
+
+    def __repr__(self) -> str:
+        return f"Location({self.uri!r})"  # a password, in `user`, or a token in `url`, is not repeated
 
     @property
     def local(self) -> bool:
@@ -130,6 +131,8 @@ def _http(scheme: str, rest: str, uri: str) -> Location:
 
 
 def _unknown(scheme: str, rest: str, uri: str) -> Location:
+    import difflib  # here: most schemes are known
+
     near = _RELATED.get(scheme) or next(iter(difflib.get_close_matches(scheme, SCHEMES, n=1)), None)
     mend = _MENDS.get(scheme) or (f"did you mean {near}://?" if near else "known: a path, " + ", ".join(f"{s}://" for s in SCHEMES))
     raise InvalidSpec(f"{redacted(uri)}: the scheme {scheme!r} is not known; {mend}")
