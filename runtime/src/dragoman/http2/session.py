@@ -70,6 +70,7 @@ class Session:
         self._first_window = DEFAULT_WINDOW  # of a new stream
         self._last = 0  # the newest stream
         self._retiring = self._leaving = self._receiving = False
+        self._more = False  # whether more frames have come than the one that is looked at
         self._rest = b""  # of a frame that has not come whole
         self._head: tuple[int, int, list[bytes]] | None = None  # stream, flags and parts of a header block that goes on
         self._taken = 0  # bytes that the client was not told yet that it may send again
@@ -90,6 +91,11 @@ class Session:
             WINDOW_UPDATE: self._window_update,
             CONTINUATION: self._continuation,
         }
+
+    @property
+    def alone(self) -> bool:
+        """Whether the client waits for one reply, and nothing more of it is here."""
+        return len(self.streams) == 1 and not self._more
 
     @property
     def over(self) -> bool:
@@ -209,6 +215,7 @@ class Session:
                 break
             if self._head is not None and (kind != CONTINUATION or identity != self._head[0]):
                 raise ConnectionFault(Code.PROTOCOL_ERROR, "a header block is interrupted")
+            self._more = after < end
             act = self._on.get(kind)
             if act is not None:  # others are of extensions (5.5)
                 try:

@@ -96,7 +96,8 @@ class GrpcServer:
         return Call(stream, asked, asked.method, self._worker)
 
     def _only_call(self) -> bool:
-        return False
+        """Whether the one client that there is waits for nothing else."""
+        return len(self._connections) == 1 and next(iter(self._connections)).session.alone
 
     def _busy(self) -> bool:
         streams = (stream for connection in self._connections for stream in connection.session.streams.values())

@@ -55,7 +55,7 @@ class Predicting:
     """A method that predicts."""
 
     def __init__(self, dialect: str, rpc: Rpc, models: Registry, worker: Worker, check: Check | None, alone: Callable[[], bool]) -> None:
-        """`alone`: whether the one client that there is waits for nothing else."""
+        """`alone`: whether no other call is to be waited for."""
         assert rpc.model
         assert rpc.decode
         assert rpc.encode
