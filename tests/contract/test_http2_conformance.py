@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 from pathlib import Path
 
 import grpc.aio
+import pytest
 
+from dragoman.http2 import connection, frames
 from dragoman.http2.connection import Connection
 from dragoman.http2.fields import block_of
+from dragoman.http2.frames import MAX_WINDOW, PREFACE
 from dragoman.http2.stream import Stream
 
 H2SPEC = Path(__file__).parents[2] / ".cache/tools/bin/h2spec"
@@ -33,12 +37,12 @@ async def conversed(command: str, *arguments: str) -> tuple[str, set[Connection]
     """What a client said of a server that echoes, and the connections that are left; `{port}` is the server's."""
     left: set[Connection] = set()
 
-    def connection() -> Connection:
-        made = Connection(lambda fields: fields, lambda stream, fields: Echo(stream), left.discard, 300.0)
-        left.add(made)
-        return made
+    def made() -> Connection:
+        one = Connection(lambda fields: fields, lambda stream, fields: Echo(stream), left.discard, 300.0)
+        left.add(one)
+        return one
 
-    async with await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0) as server:
+    async with await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0) as server:
         port = str(server.sockets[0].getsockname()[1])
         given = [argument.format(port=port) for argument in arguments]
         process = await asyncio.create_subprocess_exec(command, *given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
@@ -56,14 +60,14 @@ def test_h2spec_finds_nothing_wrong() -> None:
 
 def test_connections_that_age_out_fail_no_call_of_a_client_that_goes_on_asking() -> None:
     async def asked() -> tuple[int, int]:
-        loop, made = asyncio.get_running_loop(), []
+        loop, connections = asyncio.get_running_loop(), []
 
-        def connection() -> Connection:
-            made.append(Connection(lambda fields: fields, lambda stream, fields: Echo(stream), lambda one: None, 0.15))
-            return made[-1]
+        def made() -> Connection:
+            connections.append(Connection(lambda fields: fields, lambda stream, fields: Echo(stream), lambda one: None, 0.15))
+            return connections[-1]
 
         answers = 0
-        async with await loop.create_server(connection, "127.0.0.1", 0) as server:
+        async with await loop.create_server(made, "127.0.0.1", 0) as server:
             port = server.sockets[0].getsockname()[1]
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
                 call, until = channel.unary_unary("/an/echo"), loop.time() + 1.0
@@ -71,7 +75,42 @@ def test_connections_that_age_out_fail_no_call_of_a_client_that_goes_on_asking()
                     sent = [str(answers + i).encode() for i in range(8)]
                     assert await asyncio.gather(*(call(message, timeout=20) for message in sent)) == sent
                     answers += 8
-        return answers, len(made)
+        return answers, len(connections)
 
     answers, connections = asyncio.run(asked())
     assert answers > connections > 2
+
+
+def test_a_client_that_does_not_read_its_replies_is_not_read_from_and_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "_STALLED_SECONDS", 0.3)
+    asked: list[int] = []
+
+    class Large:
+        def __init__(self, stream: Stream) -> None:
+            asked.append(stream.id)
+            stream.whole(b"\x88", bytes(4_000_000), block_of(("grpc-status", "0")))
+
+        def data(self, part: bytes, ended: bool) -> None: ...
+
+        def left(self) -> None: ...
+
+    async def served() -> None:
+        loop, gone = asyncio.get_running_loop(), asyncio.Event()
+
+        def made() -> Connection:
+            return Connection(lambda fields: fields, lambda stream, fields: Large(stream), lambda one: gone.set(), 300.0)
+
+        async with await loop.create_server(made, "127.0.0.1", 0) as server:
+            fields = block_of((":method", "POST"), (":scheme", "http"), (":path", "/"))
+            opening = (
+                PREFACE + frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: MAX_WINDOW}) + frames.window_update(0, MAX_WINDOW - 65_535)
+            )
+            with socket.create_connection(server.sockets[0].getsockname()) as client:
+                client.sendall(opening)
+                for stream in range(1, 401, 2):
+                    client.sendall(frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, fields))
+                    await asyncio.sleep(0)
+                await asyncio.wait_for(gone.wait(), 20)
+
+    asyncio.run(served())
+    assert 1 <= len(asked) < 50
