@@ -12,7 +12,7 @@ _THREADED_ROWS = 1024  # scikit-learn walks for more rows than these with all th
 def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
     """What the methods of a fitted one do around the sums of its trees' leaves (scikit-learn, `gradient_boosting.py`): to the last bit.
 
-    Only of scikit-learn's own classes, without categories, and with trees that `LeafMasks` takes.
+    Only of scikit-learn's own classes, without categories, and with trees that `LeafMasks` takes; and as many rows as it is faster for.
     """
     kind = type(model).__name__
     if type(model).__module__ != _MODULE or kind not in ("HistGradientBoostingClassifier", "HistGradientBoostingRegressor"):
@@ -66,7 +66,9 @@ class _Scores:
     def __call__(self, rows: Any) -> Any:
         from dragoman.predictors.feed import FLOAT64, is_plain
 
-        if not is_plain(rows, FLOAT64, self._width) or (len(rows) > _THREADED_ROWS and self._threads() > 2):
+        if not is_plain(rows, FLOAT64, self._width) or len(rows) > self._masks.most_rows:
+            return None
+        if len(rows) > _THREADED_ROWS and self._threads() > 2:
             return None
         if self._agrees is None:
             tried = self._masks.edges(self._width)

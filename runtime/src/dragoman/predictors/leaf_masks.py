@@ -10,7 +10,8 @@ Source: C. Lucchese et al., QuickScorer, SIGIR 2015; here numpy does it for many
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,13 @@ import numpy as np
 from dragoman.table import Array
 
 MAX_BYTES = 16 * 1024 * 1024  # of the tables: beyond, they fall out of the caches, and weigh more than the trees
-MAX_FEATURES, LEAST_TREES = 64, 20  # a row costs its features times the trees: with more of these, or less of those, walking is as fast
+MAX_FEATURES = 64  # a row costs its features times the trees: with more of them walking is as fast
+_FEW_ROWS = 128  # where there are more features than trees, finding places takes longer than walking from so many rows on
 _BLOCK = 256  # rows at a time: their masks fit a core's cache
 _AT_ONCE = 200_000  # masks that are gathered for all features before they are combined: few rows need few calls
 _CELLS = 1024  # of the even grid that says about where a value lies among its feature's thresholds
 _EDGES = 60  # rows
+_KINDS: Mapping[int, Any] = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64}  # of masks of so many leaves
 _STEPS = 4  # the most thresholds in a cell; a feature with more is searched
 
 
@@ -33,6 +36,7 @@ class LeafMasks:
         self._masks, self._features, self._thresholds, self._sums = tables.masks, tables.features, tables.thresholds, sums
         self._places = _Places(tables.thresholds)
         self._values = values.ravel()
+        self.most_rows = sys.maxsize if len(values) >= len(tables.features) else _FEW_ROWS  # of more, walking is as fast
         # a mask's one bit as a double has the bit's number in its exponent, 1023 above; added to where the tree's values begin
         self._begins = np.arange(len(values), dtype=np.int64) * values.shape[1] - 1023
 
@@ -41,12 +45,11 @@ class LeafMasks:
         """Of scikit-learn's trees (`PREDICTOR_RECORD_DTYPE`), for each iteration one for each sum. None: these are better walked."""
         sums = len(baseline)
         trees = [iteration[k] for k in range(sums) for iteration in iterations]
-        if len(trees) < LEAST_TREES or not all(map(_left_to_right, trees)):
+        if not all(map(_left_to_right, trees)) or any(tree["is_categorical"].any() for tree in trees):
             return None
         leaves = max(int(np.count_nonzero(tree["is_leaf"])) for tree in trees)
-        if leaves > 64 or any(tree["is_categorical"].any() for tree in trees):
-            return None
-        tables = _Tables.of(trees, np.uint32 if leaves <= 32 else np.uint64)
+        kind = next((kind for bits, kind in _KINDS.items() if leaves <= bits), None)
+        tables = None if kind is None else _Tables.of(trees, kind)
         if tables is None:
             return None
         values = np.zeros((len(trees), leaves))
