@@ -1,9 +1,10 @@
 """Twice as many requests as a server can answer: what is answered, how soon the rest is refused, and how long the answered ones took.
 
 Run: python -m bench.overload [--cases A G-forest B] [--rounds 3] [--times 1 2] [--limit N] [--max-rows N]
-One worker on one core, the load on the other. First, without a bound: the unloaded p99 (open loop, a tenth of the peak), and the peak
-(closed loop, the best of several numbers of connections). Then, with `maxConcurrency` set by the rule in docs/performance.md, requests come
-by schedule, whatever becomes of those before them: `--times` 2 is twice the peak.
+One worker on one core, the load on the other. First, without a bound: the unloaded p99 (open loop, a tenth of the peak), and how many
+connections it takes to the peak (closed loop). Then, with `maxConcurrency` set by the rule in docs/performance.md, in each round the peak
+over so many connections, and after it requests that come by schedule, whatever becomes of those before them: `--times` 2 is twice that
+peak. Shown are medians of the rounds.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from urllib.parse import urlsplit
 import yaml
 from bench import wrk
 from bench.cases import Case, chosen, instances
-from bench.contest import Running, ours, started
+from bench.contest import Running, median, ours, started
 from bench.open_loop import Offered, offer, quantile, request_bytes
 
 CONNECTIONS = (1, 2, 4, 16, 64, 128)
@@ -62,20 +63,24 @@ def main() -> None:
         title = f"{case.title}{batching}: peak {found.peak:.0f}/s, p99 {found.unloaded_p99:.1f} ms unloaded; maxConcurrency {limit}"
         with serving(case, limit, maxRows=options.max_rows) as server:
             for times in options.times:
-                offered = Offered(0, 0)
-                for _ in range(options.rounds):
-                    offered.add(ask(server, case, times * found.peak, options.seconds))
-                print(row(title, times, found, offered), flush=True)
+                offered, shares = Offered(0, 0), []
+                for _ in range(options.rounds):  # a machine that others share is not as fast in one round as in the next
+                    peak = wrk.load(server.url, instances(case, ""), found.connections, options.seconds).per_second
+                    came = ask(server, case, times * peak, options.seconds)
+                    shares.append(came.per_second(200) / peak)
+                    offered.add(came)
+                print(row(title, times, found, offered, shares), flush=True)
                 title = ""
 
 
-def row(title: str, times: float, found: Capacity, offered: Offered) -> str:
-    answered, refused = offered.per_second(200), offered.per_second(429)
+def row(title: str, times: float, found: Capacity, offered: Offered, shares: Sequence[float]) -> str:
+    """`shares`: of each round, what was answered of the peak."""
+    refused = offered.per_second(429)
     p99 = offered.quantile(200, 0.99)
     cells = [
         title,
         f"{times:g} x",
-        f"{answered / found.peak:.0%}",
+        f"{median(shares):.0%} ({min(shares):.0%} to {max(shares):.0%})",
         f"{refused:.0f}/s" + (f", {offered.unanswered} not answered" if offered.unanswered else ""),
         f"{offered.quantile(429, 0.5):.1f} ms" if refused else "",
         f"{p99:.1f} ms ({p99 / found.unloaded_p99:.1f})",

@@ -18,13 +18,13 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from dragoman.asgi import BODY_ARRIVING, TASK, Admitted, Direct, Headers
-from dragoman.http_body import GatheredBody, RestOfBody, announced
+from dragoman.http_body import GatheredBody, RestOfBody, announced, drop_waiting
 from dragoman.http_cycles import DirectCycle, Flow, Lingering
 from dragoman.http_timeouts import TimedProtocol
 
 HEAD_BYTES = 64 * 1024
 LINGER_SECONDS = 2.0  # how long the rest of a refused request is read, and dropped, before its connection closes
-_READ_BYTES = 256 * 1024  # the most that asyncio hands over at once
+_READ_BYTES = 64 * 1024  # the most that asyncio hands over at once: what a request has more is read past the parser, and copied less
 _CLOSE = (b"connection", b"close")
 _UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
@@ -58,6 +58,7 @@ class Protocol(TimedProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        transport.max_size = _READ_BYTES  # type: ignore[attr-defined]  # asyncio's own has 256 KB
         self.flow = Flow(transport, self)
         self._wait_for_head()
 
@@ -229,7 +230,11 @@ class Protocol(TimedProtocol):
             cycle.more_body = False
             self.transport.set_protocol(self)
 
-        self.transport.set_protocol(RestOfBody(self, missing, end))
+        missing -= drop_waiting(self.transport, missing)
+        if missing:
+            self.transport.set_protocol(RestOfBody(self, missing, end))
+        else:
+            end()
 
     def write_reply(self, status: int, headers: Headers, body: bytes, *, keep_alive: bool) -> None:
         """A whole reply in one write. One whose headers would split is not sent: the connection closes, as nothing may follow it."""
