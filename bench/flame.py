@@ -27,10 +27,10 @@ SHOWN = {"a": ("A", 16), "b": ("B", 4)}  # graph: case, connections
 _WIDTH, _BAR, _LEAST = 1200, 17, 0.003  # pixels, pixels, and the share below which a bar is left out
 _WAITING = ("_worker (thread.py)", "Thread.run (threading.py)")  # threads that have nothing to do, which py-spy takes for busy
 _PARTS = (  # the first whose pattern the innermost frame of ours, or of the model's, has
-    ("the model's predict", r"\((pipeline|_base|_predict|_classification|gradient_boosting|validation|estimator|boosting|leaf_masks)\.py\)"),
+    ("the model's predict", r"\((pipeline|_base|_predict|_classification|validation|estimator|(gradient_)?boosting|leaf_masks)\.py\)"),
     ("batching", r"\((batcher|registry)\.py\)"),
     ("reading and checking rows", r"\((v1|json|json_matrix|table|check)\.py\)"),
-    ("HTTP", r"\((http_protocol|httptools_impl|flow_control|app|exchange|admission|body|selector_events)\.py\)"),
+    ("HTTP", r"\((http_\w+|httptools_impl|flow_control|app|(direct_)?exchange|admission|body|selector_events)\.py\)"),
     ("metrics", r"\((metrics|values|mmap_dict)\.py\)"),
 )
 
