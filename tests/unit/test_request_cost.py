@@ -32,17 +32,22 @@ from tests.support.models import iris, loaded
 
 from dragoman import manifest
 from dragoman.admission import Admission
-from dragoman.app import Application
+from dragoman.app import Application, surfaces
 from dragoman.call import PREDICT, Call
 from dragoman.check import Checker
 from dragoman.dialects.dialect import Request
 from dragoman.exchange import Worker, decode_large
 from dragoman.formats import probe
 from dragoman.heartbeat import Heartbeats
+from dragoman.http2.connection import Connection
+from dragoman.http2.fields import block_of
+from dragoman.http2.frames import DATA, END_HEADERS, END_STREAM, HEADERS, PREFACE, frame, settings
 from dragoman.http_protocol import Protocol
 from dragoman.kept import Stores
 from dragoman.metrics import Metrics
+from dragoman.proto import open_inference as pb
 from dragoman.registry import Outcome, ServedModel
+from dragoman.rpc.server import GrpcServer
 from dragoman.server import HttpServer
 from dragoman.table import Table
 
@@ -114,9 +119,10 @@ class Served:
         self.model = ServedModel(outcome, slot, lambda seconds, rows: None)
         worker = Worker(Admission(512, 1 << 30, heartbeats, slot), Metrics(CollectorRegistry()), Stores(folder))
         worker.only_client = lambda: True  # the predict is in the turn that brought the request: no other turn is counted
-        self._app = Application({"iris": self.model}, worker)
+        self._app, self._worker = Application({"iris": self.model}, worker), worker
         self.loop = asyncio.new_event_loop()
         self.wire = Wire()
+        self.protocol: Protocol | Connection
 
     async def connect(self) -> None:
         assert self.model._batcher is not None
@@ -124,8 +130,17 @@ class Served:
         with socket.socket() as unused:
             server = HttpServer(self._app, unused)
             await server._server.on_tick(0)
-            self.protocol: Protocol = server._protocol()
+            self.protocol = server._protocol()
         self.protocol.connection_made(self.wire)
+
+    def connect_grpc(self) -> None:
+        assert self.model._batcher is not None
+        self.model._batcher.expect(0.0)
+        models = {"iris": self.model}
+        server = GrpcServer({"v2_grpc": surfaces(models)["v2_grpc"].rpcs}, models, self._worker, "127.0.0.1:0")
+        self.protocol = server._connection()
+        self.protocol.connection_made(self.wire)
+        self.protocol.data_received(PREFACE + settings({}))
 
     def ask(self, request: bytes) -> bytes:
         """The reply, made before this returns."""
@@ -161,6 +176,33 @@ def test_a_request_is_not_dearer_than_it_was(served: Served, case: str) -> None:
     own = Bound(whole.calls - model.calls, whole.bytes - model.bytes)
     assert own.calls <= bound.calls and own.bytes <= bound.bytes, (  # noqa: PT018
         f"{case} costs {own.calls} calls and {own.bytes} bytes beyond the model; the bound is {bound.calls} and {bound.bytes}. "
+        f"This file says what to do. Called most often:\n{(whole.by_name - model.by_name).most_common(40)}"
+    )
+
+
+def test_a_grpc_call_is_not_dearer_than_it_was(served: Served) -> None:
+    bound = Bound(256, 1760)
+    message = pb.ModelInferRequest(model_name="iris")
+    message.inputs.add(name="input", datatype="FP64", shape=[1, 4]).contents.fp64_contents.extend(ROW)
+    sent = message.SerializeToString()
+    path = "/inference.GRPCInferenceService/ModelInfer"
+    fields = block_of((":method", "POST"), (":scheme", "http"), (":path", path), ("content-type", "application/grpc"))
+
+    def call(stream: int) -> bytes:
+        return frame(HEADERS, END_HEADERS, stream, fields) + frame(DATA, END_STREAM, stream, b"\0" + len(sent).to_bytes(4, "big") + sent)
+
+    async def measured() -> tuple[bytes, Cost, Cost]:
+        served.connect_grpc()
+        reply = served.ask(call(1))
+        requests = iter([call(stream) for stream in range(3, 103, 2)])  # made before what is counted
+        table = served.check(Table.of_rows([ROW]))
+        return reply, cost(lambda: served.ask(next(requests))), cost(lambda: served.predictor.predict(table, (PREDICT,), {}))
+
+    reply, whole, model = served.loop.run_until_complete(measured())
+    assert block_of(("grpc-status", "0")) in reply
+    own = Bound(whole.calls - model.calls, whole.bytes - model.bytes)
+    assert own.calls <= bound.calls and own.bytes <= bound.bytes, (  # noqa: PT018
+        f"a call costs {own.calls} calls and {own.bytes} bytes beyond the model; the bound is {bound.calls} and {bound.bytes}. "
         f"This file says what to do. Called most often:\n{(whole.by_name - model.by_name).most_common(40)}"
     )
 
