@@ -80,7 +80,7 @@ def run(boot: Boot, channel: socket.socket, sockets: Sockets, heartbeats: Heartb
 
 
 def _import_ahead(boot: Boot) -> None:
-    """What workers need, while the model is fetched, or tried: shared by all of them. Importing grpc starts nothing, so it may fork."""
+    """What workers need, while the model is fetched, or tried: shared by all of them."""
     import dragoman.worker
     from dragoman.dialects import DIALECTS, OPTIONS
 
