@@ -8,7 +8,9 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -106,6 +108,26 @@ def test_a_model_that_answers_too_little_is_a_500_that_says_so(obedient: Server)
     reply = obedient.predict("model", [ordered("short"), ordered("double")])
     assert reply.status_code == 500
     assert reply.json() == {"error": "the model's predict answered 2 rows with 1 rows"}
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="who has a connection is read from Linux's /proc")
+def test_each_worker_has_as_many_connections_as_the_other(obedient: Server) -> None:
+    address = urlsplit(obedient.rest)
+    with ExitStack() as held:
+        for _ in range(12):
+            held.enter_context(socket.create_connection((address.hostname, address.port)))
+        eventually(lambda: [_connections(pid, address.port or 0) for pid in obedient.worker_pids()] == [6, 6])
+
+
+def _connections(pid: int, port: int) -> int:
+    """Of one process, to this port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    established = {f"socket:[{row[9]}]" for row in rows if row[3] == "01" and int(row[1].split(":")[1], 16) == port}
+    count = 0
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            count += str(file.readlink()) in established
+    return count
 
 
 def test_a_model_that_kills_its_worker_is_replaced_and_the_others_go_on(obedient: Server) -> None:
