@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dragoman import json
+from dragoman import json, json_matrix
 from dragoman.dialects import v1
 from dragoman.errors import CallError
 from dragoman.json_matrix import LEAST_BYTES, matrix_in, matrix_of_lines
@@ -154,6 +154,16 @@ def test_lines_that_go_straight_are_what_numpy_reads(content: bytes) -> None:
         return
     read = np.loadtxt(io.StringIO(content.decode()), dtype=np.float64, delimiter=",", comments=None, ndmin=2)
     assert (straight.shape, straight.tobytes()) == (read.shape, read.tobytes())
+
+
+@pytest.mark.parametrize("piece", [1, 4, 7, 20])
+def test_lines_are_the_same_however_they_are_cut(piece: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("simdjson", reason="pysimdjson has no wheels for this Python")
+    monkeypatch.setattr(json_matrix, "_PIECE_BYTES", piece)
+    matrix = matrix_of_lines(b"1,2.5\n3,-4e5\n-5.25,6\n7,8")
+    assert matrix is not None
+    assert matrix.tolist() == [[1.0, 2.5], [3.0, -4e5], [-5.25, 6.0], [7.0, 8.0]]
+    assert matrix_of_lines(b"1,2.5\n3,-4e5\n-5.25\n7,8") is None
 
 
 @pytest.mark.parametrize("content", [b"1,2.5\n3,-4e5\n", b"1,2.5\r\n3,4", b"-0.0,0\n1,2\n", b" 1 ,2\n3,4\n"])

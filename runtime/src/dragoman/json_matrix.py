@@ -19,6 +19,7 @@ from dragoman.table import Array
 
 LEAST_BYTES = 1024  # of a smaller body the list of floats is made as fast
 _KEPT_BYTES = 1024 * 1024  # the most that a parser is kept for: it takes up to 16 times as much
+_PIECE_BYTES = _KEPT_BYTES // 4  # of lines that are parsed at once: with brackets around each they are more
 _HEAD = re.compile(rb'[ \t\r\n]*\{[ \t\r\n]*"(instances|inputs)"[ \t\r\n]*:[ \t\r\n]*(?=\[)')
 _NEGATIVE_ZERO = re.compile(rb"-0[ \t\r\n,]|-0\Z")  # an integer to JSON, and those have none
 _kept = threading.local()
@@ -46,7 +47,22 @@ def matrix_of_lines(content: bytes) -> Array | None:
 
     A number that JSON writes otherwise (`.5`, `+1`, `nan`, a blank line) is not read here, nor is a negative zero without a point.
     """
-    if b"[" in content or (parser := _parser(len(content))) is None:
+    if b"[" in content:
+        return None
+    matrices: list[Array] = []
+    at = 0
+    while at < len(content):  # in pieces, so that what the parser takes is kept, and small
+        end = content.rfind(b"\n", at, at + _PIECE_BYTES) + 1 or len(content)
+        matrix = _matrix_of_lines(content[at:end])
+        if matrix is None or matrix.shape[1] != (matrices or [matrix])[0].shape[1]:
+            return None
+        matrices.append(matrix)
+        at = end
+    return np.concatenate(matrices) if matrices else None
+
+
+def _matrix_of_lines(content: bytes) -> Array | None:
+    if (parser := _parser(len(content))) is None:
         return None
     matrix = _matrix(lambda: parser.parse(b"[[" + content.removesuffix(b"\n").replace(b"\n", b"],[") + b"]]"))
     if matrix is None or not matrix.size or (not matrix.all() and _NEGATIVE_ZERO.search(content)):
