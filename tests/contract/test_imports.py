@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.support.serving import manifest, serving
 
 MODELS = Path(__file__).parents[1] / "models"
-HEAVY = {"pandas", "scipy", "sklearn", "pyarrow", "onnxruntime", "grpc", "starlette", "threadpoolctl", "argparse"}
+HEAVY = {"pandas", "scipy", "sklearn", "pyarrow", "onnxruntime", "grpc", "starlette", "threadpoolctl"}
 
 
 def test_a_worker_imports_what_it_serves_with_and_no_more(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_other_commands_are_not_ours() -> None:
 
 
 def test_serving_imports_neither_typer_nor_what_only_workers_need() -> None:
-    unwanted = "typer pydantic rich starlette numpy pandas grpc google.protobuf argparse yaml difflib"
+    unwanted = "typer pydantic rich starlette numpy pandas grpc google.protobuf yaml difflib"
     code = f"""
 import sys
 from dragoman import serve_arguments, startup, supervisor

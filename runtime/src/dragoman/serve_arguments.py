@@ -1,15 +1,16 @@
 """What `dragoman serve` is asked for, read from the command line without the library that explains it.
 
 Typer brings pydantic, and builds an adapter for each option of each command: a quarter of the time until a small model is served, and
-memory that every process of the server would hold. So plain arguments are read here, into the fields below; help, and whatever is
+memory that every process of the server would hold. So plain arguments are read by argparse, from the fields below; help, and whatever is
 not plain, is left to `cli.py`, whose command has the same options (a test holds them to each other).
 """
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, NoReturn
 
 import msgspec
 
@@ -47,31 +48,37 @@ class ServeArguments(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _PATHS = ("cache_dir", "termination_log")
-_WITHOUT_VALUE = frozenset(["--access-log"])
 
 
 def read(arguments: Sequence[str], environment: Mapping[str, str]) -> ServeArguments | None:
     """The arguments of a plain `serve …`; None where they are another command's, not plain, or wrong."""
     if not arguments or arguments[0] != _COMMAND:
         return None
-    options = {"--" + name.replace("_", "-"): name for name in ServeArguments.__struct_fields__ if name != "targets"}
-    found: dict[str, Any] = {name: said for name in options.values() if (said := environment.get(f"DRAGOMAN_{name.upper()}"))}
-    targets = found["targets"] = list[str]()
-    rest = iter(arguments[1:])
-    for argument in rest:
-        if not argument.startswith("-"):
-            targets.append(argument)
-            continue
-        flag, equals, value = argument.partition("=")
-        if flag not in options or (flag in _WITHOUT_VALUE and equals):
-            return None
-        if not equals:
-            value = "true" if flag in _WITHOUT_VALUE else next(rest, "-")
-            if value.startswith("-"):
-                return None
-        found[options[flag]] = value
-    found |= {name: str(Path(found[name])) for name in _PATHS if name in found}
+    parser = _Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser.add_argument("targets", nargs="*")
+    options = [name for name in ServeArguments.__struct_fields__ if name != "targets"]
+    for name in options:
+        flag = "--" + name.replace("_", "-")
+        if name == "access_log":  # the one that takes no value
+            parser.add_argument(flag, action="store_const", const="true")
+        else:
+            parser.add_argument(flag)
+    given = {name: said for name in options if (said := environment.get(f"DRAGOMAN_{name.upper()}"))}
     try:
+        asked, strange = parser.parse_known_intermixed_args(list(arguments[1:]))
+        if strange:
+            return None
+        found = given | vars(asked)
+        found |= {name: str(Path(found[name])) for name in _PATHS if name in found}
         return msgspec.convert(found, ServeArguments, strict=False)
-    except msgspec.ValidationError:
+    except (_NotPlainError, msgspec.ValidationError):
         return None
+
+
+class _NotPlainError(Exception):
+    """Typer says it better."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _NotPlainError(message)
