@@ -38,9 +38,7 @@ async def conversed(command: str, *arguments: str) -> tuple[str, set[Connection]
     left: set[Connection] = set()
 
     def made() -> Connection:
-        one = Connection(lambda fields: fields, lambda stream, fields: Echo(stream), left.discard, 300.0)
-        left.add(one)
-        return one
+        return Connection(lambda fields: fields, lambda stream, fields: Echo(stream), left, 300.0)
 
     async with await asyncio.get_running_loop().create_server(made, "127.0.0.1", 0) as server:
         port = str(server.sockets[0].getsockname()[1])
@@ -63,7 +61,7 @@ def test_connections_that_age_out_fail_no_call_of_a_client_that_goes_on_asking()
         loop, connections = asyncio.get_running_loop(), []
 
         def made() -> Connection:
-            connections.append(Connection(lambda fields: fields, lambda stream, fields: Echo(stream), lambda one: None, 0.15))
+            connections.append(Connection(lambda fields: fields, lambda stream, fields: Echo(stream), set(), 0.15))
             return connections[-1]
 
         answers = 0
@@ -81,7 +79,8 @@ def test_connections_that_age_out_fail_no_call_of_a_client_that_goes_on_asking()
     assert answers > connections > 2
 
 
-def test_a_client_that_does_not_read_its_replies_is_not_read_from_and_leaves(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("window", [MAX_WINDOW, 0], ids=["of all it may get", "of nothing"])
+def test_a_client_that_does_not_take_its_replies_leaves(monkeypatch: pytest.MonkeyPatch, window: int) -> None:
     monkeypatch.setattr(connection, "_STALLED_SECONDS", 0.3)
     asked: list[int] = []
 
@@ -95,22 +94,25 @@ def test_a_client_that_does_not_read_its_replies_is_not_read_from_and_leaves(mon
         def left(self) -> None: ...
 
     async def served() -> None:
-        loop, gone = asyncio.get_running_loop(), asyncio.Event()
+        loop, left, connections = asyncio.get_running_loop(), set[Connection](), []
 
         def made() -> Connection:
-            return Connection(lambda fields: fields, lambda stream, fields: Large(stream), lambda one: gone.set(), 300.0)
+            connections.append(Connection(lambda fields: fields, lambda stream, fields: Large(stream), left, 300.0))
+            return connections[-1]
 
         async with await loop.create_server(made, "127.0.0.1", 0) as server:
             fields = block_of((":method", "POST"), (":scheme", "http"), (":path", "/"))
-            opening = (
-                PREFACE + frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: MAX_WINDOW}) + frames.window_update(0, MAX_WINDOW - 65_535)
-            )
+            opening = PREFACE + frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: window}) + frames.window_update(0, MAX_WINDOW - 65_535)
             with socket.create_connection(server.sockets[0].getsockname()) as client:
                 client.sendall(opening)
                 for stream in range(1, 401, 2):
                     client.sendall(frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, fields))
                     await asyncio.sleep(0)
-                await asyncio.wait_for(gone.wait(), 20)
+                until = loop.time() + 20
+                while (left or not connections) and loop.time() < until:
+                    await asyncio.sleep(0.01)
+        assert connections
+        assert not left
 
     asyncio.run(served())
     assert 1 <= len(asked) < 50

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceived, StreamEnded, TrailersReceived
+from h2.events import ConnectionTerminated, DataReceived, Event, ResponseReceived, StreamEnded, StreamReset, TrailersReceived
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dragoman.http2 import frames
+from dragoman.http2 import frames, session
 from dragoman.http2.fields import MAX_BYTES, block_of
 from dragoman.http2.frames import PREFACE, Code, frame
 from dragoman.http2.session import MAX_STREAMS, Session
@@ -250,7 +252,11 @@ def test_a_client_that_takes_back_is_heard_and_one_that_does_only_that_is_sent_a
 
 def test_header_fields_without_end_are_refused_before_they_are_held() -> None:
     talk = Talk()
-    talk.ask(more=[("x-long", "y" * MAX_BYTES)])
+    first, second = talk.ask(more=[("x-long", "y" * MAX_BYTES)]), talk.ask()
+    talk.pump()
+    assert [event.error_code for event in talk.of(StreamReset, first)] == [Code.ENHANCE_YOUR_CALM]
+    assert talk.of(StreamEnded, second)
+    talk.ask(more=[("x-very-long", "y" * 5 * MAX_BYTES)])
     talk.pump()
     assert talk.ended == Code.ENHANCE_YOUR_CALM
     talk = Talk()
@@ -281,6 +287,8 @@ def test_one_that_retires_answers_what_is_there_and_what_is_on_its_way() -> None
     late = talk.ask("/echo", b"too late")
     talk.session.receive(talk.client.data_to_send())
     assert talk.session.unsent().startswith(frames.reset(late, Code.REFUSED_STREAM))
+    told = talk.session._accepted
+    assert told == on_its_way  # and does not grow: what came later may be asked elsewhere
     for echo in talk.echoes:
         assert not talk.session.over
         echo.answer()
@@ -300,3 +308,93 @@ def test_a_lost_connection_is_told_to_every_request() -> None:
     assert [echo.gone for echo in talk.echoes] == [True, True]
     talk.echoes[0].answer()
     assert talk.session.unsent() == b""
+
+
+def test_a_refused_request_changes_what_the_bytes_of_a_later_one_mean() -> None:
+    talk = Talk()
+    plain = block_of((":method", "POST"), (":scheme", "http"), (":path", "/"))
+    alice, bob, newest = (plain + more for more in (b"\x40\x04user\x05alice", b"\x40\x04user\x03bob", b"\xbe"))
+
+    def ask(stream: int, block: bytes) -> None:
+        talk.session.receive(frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, block))
+
+    ask(1, alice)
+    ask(3, newest)
+    talk.session.leave()
+    ask(5, bob)  # is refused, and has changed the table
+    talk.session.leaving = False
+    ask(7, newest)
+    assert [echo.fields["user"] for echo in talk.echoes] == ["alice", "alice", "bob"]
+
+
+def test_a_new_size_of_the_table_is_heeded_each_time() -> None:
+    talk = Talk()
+    plain = block_of((":method", "POST"), (":scheme", "http"), (":path", "/"))
+    resized = b"\x20" + b"\x3f\xe1\x1f" + plain  # to 0, and to 4096 again: what was in it is gone
+    added = plain + b"\x40" + b"\x01x" + b"\x01y"
+    indexed = plain + b"\xbe"  # the newest of the table
+    for stream, block in enumerate((resized, added, indexed, resized)):
+        talk.session.receive(frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 2 * stream + 1, block))
+    assert not talk.session.over
+    talk.session.receive(frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, 9, indexed))
+    assert "cannot be decoded" in talk.session.fault
+
+
+def test_a_client_that_makes_the_server_take_back_is_sent_away() -> None:
+    talk = Talk()
+    for stream in range(1, 2 * MAX_STREAMS + 4, 2):
+        talk.session.receive(raw(stream, "/wait") + frames.window_update(stream, 0))
+    assert "taken back" in talk.session.fault
+    assert all(echo.gone for echo in talk.echoes)
+
+
+def test_settings_without_end_are_refused() -> None:
+    talk = Talk()
+    talk.session.receive(frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 1}) * 2000)
+    assert "settings" in talk.session.fault
+
+
+def test_replies_that_wait_for_the_connections_window_go_on_one_by_one() -> None:
+    talk = Talk()
+    talk.session.receive(frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 2**20}))
+    streams = [talk.ask("/echo", bytes(30_000 - 2 * i)[:16_000]) for i in range(8)]
+    talk.pump(acknowledge=False)
+    assert talk.session.held == 8 * 16_000 - frames.DEFAULT_WINDOW
+    while not talk.session.over and len(talk.of(StreamEnded)) < 8:
+        before = sum(len(talk.body(stream)) for stream in streams)
+        talk.client.increment_flow_control_window(7_000)
+        talk.pump(acknowledge=False)
+        assert sum(len(talk.body(stream)) for stream in streams) > before
+    assert talk.session.held == 0
+
+
+def test_with_too_many_replies_that_wait_no_request_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_HELD", 100_000)
+    talk = Talk()
+    talk.session.receive(frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 0}))
+    first = talk.ask("/wait")
+    talk.pump()
+    talk.echoes[0].body += bytes(200_000)
+    talk.echoes[0].answer()
+    refused = talk.ask()
+    talk.pump()
+    assert [event.stream_id for event in talk.of(StreamReset)] == [refused]
+    talk.client.reset_stream(first)
+    talk.pump()
+    assert talk.session.held == 0
+
+
+def test_what_is_answered_is_forgotten_without_the_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        talk = Talk()
+        kept = weakref.ref(talk.session)
+        for stream in (1, 3):
+            talk.session.receive(raw(stream, "/echo"))
+        streams = [weakref.ref(echo.stream) for echo in talk.echoes]
+        talk.echoes.clear()
+        assert kept() is not None
+        assert [stream() for stream in streams] == [None, None]
+    finally:
+        gc.enable()

@@ -6,6 +6,7 @@ worked out once for as long as the connection's dynamic table stays as it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -14,7 +15,9 @@ from hpack import Decoder, HPACKError, OversizedHeaderListError
 from dragoman.http2.frames import Code, ConnectionFault, StreamFault
 
 MAX_BYTES = 16 * 1024  # of all fields of a request, as SETTINGS_MAX_HEADER_LIST_SIZE counts them
-_KNOWN_BLOCKS = 64
+_DECODED_BYTES = 4 * MAX_BYTES  # of a request that is refused for its size; with more of them the connection ends
+_KNOWN_BLOCKS, _KNOWN_BYTES = 64, 1024  # how many are kept, and how long they may be
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _REQUIRED = frozenset({":method", ":scheme", ":path"})
 _PSEUDO = _REQUIRED | {":authority"}
 _OF_A_CONNECTION = frozenset({"connection", "proxy-connection", "keep-alive", "transfer-encoding", "upgrade"})
@@ -25,7 +28,7 @@ class Blocks:
 
     def __init__(self, understand: Callable[[Mapping[str, str]], Any]) -> None:
         self._understand = understand
-        self._decoder = Decoder(MAX_BYTES)
+        self._decoder = Decoder(_DECODED_BYTES)
         self._known: dict[bytes, tuple[Any, int]] = {}
 
     def request(self, block: bytes) -> tuple[Any, int]:
@@ -35,46 +38,49 @@ class Blocks:
         """
         found = self._known.get(block)
         if found is None:
-            table = self._decoder.header_table.dynamic_entries
-            size, newest = len(table), table[0] if table else None
-            fields = self.decoded(block)
-            if len(table) != size or (table and table[0] is not newest):
-                self._known.clear()  # a block's indices may stand for other fields now
-                return self._understood(fields)
-            found = self._understood(fields)
-            if len(self._known) < _KNOWN_BLOCKS:
+            fields, again = self._decoded(block)
+            named = request_fields(fields)
+            found = self._understand(named), _length_of_body(named)
+            if again and len(block) <= _KNOWN_BYTES and len(self._known) < _KNOWN_BLOCKS:
                 self._known[block] = found
         return found
 
-    def _understood(self, fields: list[tuple[bytes, bytes]]) -> tuple[Any, int]:
-        named = request_fields(fields)
-        length = named.get("content-length", "")
-        if length and not (length.isascii() and length.isdecimal() and len(length) < 16):
-            raise _malformed(f"content-length is {length!r}")
-        return self._understand(named), int(length) if length else -1
-
     def decoded(self, block: bytes) -> list[tuple[bytes, bytes]]:
-        """A block that is no request's has to be decoded as well: it may change the table. Raises `ConnectionFault`."""
+        """Of a block that is no request's: it may change the table as well. Raises `ConnectionFault`."""
+        return self._decoded(block)[0]
+
+    def _decoded(self, block: bytes) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """And whether the same bytes would mean the same again, and change nothing."""
+        table = self._decoder.header_table.dynamic_entries
+        size, newest = len(table), table[0] if table else None
         try:
-            return [(field[0], field[1]) for field in self._decoder.decode(block, raw=True)]
+            fields = [(field[0], field[1]) for field in self._decoder.decode(block, raw=True)]
         except OversizedHeaderListError:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, f"header fields of more than {MAX_BYTES} bytes") from None
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, f"header fields of more than {_DECODED_BYTES} bytes") from None
         except HPACKError as error:
             raise ConnectionFault(Code.COMPRESSION_ERROR, f"header fields that cannot be decoded: {error}") from None
+        if len(table) != size or (table and table[0] is not newest):
+            self._known.clear()  # a block's indices may stand for other fields now
+            return fields, False
+        return fields, block[:1] < b"\x20" or block[:1] >= b"\x40"  # 001xxxxx: a new size of the table (RFC 7541, 6.3)
 
 
 def request_fields(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
     """The fields of a request, checked as RFC 9113, 8.2 and 8.3, asks; of one that repeats, all values. Raises `StreamFault`."""
+    if sum(len(name) + len(value) + 32 for name, value in fields) > MAX_BYTES:
+        raise StreamFault(Code.ENHANCE_YOUR_CALM, f"header fields of more than {MAX_BYTES} bytes")
     found: dict[str, str] = {}
     plain = False
     for name, value in fields:
         key, text = name.decode("latin-1"), value.decode("latin-1")
+        if "\0" in text or "\r" in text or "\n" in text:
+            raise _malformed(f"the header field {key!r} has a value of more than a line")
         if key.startswith(":"):
             if plain or key not in _PSEUDO or key in found:
                 raise _malformed(f"the pseudo-header field {key!r} is unknown, twice there or after others")
         else:
             plain = True
-            if key != key.lower() or key in _OF_A_CONNECTION or not key or (key == "te" and text != "trailers"):
+            if not _NAME.fullmatch(key) or key in _OF_A_CONNECTION or (key == "te" and text != "trailers"):
                 raise _malformed(f"the header field {key!r} has no place in HTTP/2")
             if key in found:
                 text = f"{found[key]},{text}"
@@ -83,6 +89,13 @@ def request_fields(fields: list[tuple[bytes, bytes]]) -> dict[str, str]:
     if missing or not found[":path"]:
         raise _malformed(f"{', '.join(sorted(missing)) or ':path'} is missing")
     return found
+
+
+def _length_of_body(fields: Mapping[str, str]) -> int:
+    length = fields.get("content-length", "-1")
+    if length != "-1" and not (length.isascii() and length.isdecimal() and len(length) < 16):
+        raise _malformed(f"content-length is {length!r}")
+    return int(length)
 
 
 def trailer_fields(fields: list[tuple[bytes, bytes]]) -> None:

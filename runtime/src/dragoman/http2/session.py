@@ -1,7 +1,7 @@
 """What is said on one HTTP/2 connection, server side: bytes in, bytes out. Numbers in brackets are sections of RFC 9113.
 
-Bounded is what a client can make it hold or do: streams at once, bytes of header fields, bytes of a request that nobody has taken yet,
-requests that it takes back.
+Bounded is what a client can make it hold or do: streams at once, bytes of header fields, bytes of replies that it does not take, requests
+that it takes back, settings. What requests hold is for their receivers to bound: windows are given back as bytes come.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ MAX_STREAMS = 1000
 STREAM_WINDOW = 1024 * 1024  # bytes of one request that a client may send before it is told to go on
 CONNECTION_WINDOW = 8 * STREAM_WINDOW
 _TAKEN_BACK = 1000  # requests that a client takes back, beyond those that it lets end: more is the attack of CVE-2023-44487
+_SETTINGS = 1000  # frames of them: each may concern every stream
+_HELD = 64 * 1024 * 1024  # bytes of replies that wait for windows: with more of them no request is taken
 _CONTINUATIONS = 64  # parts of a header block: more is the attack of CVE-2024-27316
 _FAREWELL = b"farewell"
 
@@ -68,14 +70,17 @@ class Session:
         self.greeted = False
         self.fault = ""  # why it has ended
         self._first_window = DEFAULT_WINDOW  # of a new stream
-        self._last = 0  # the newest stream
-        self._retiring = self._leaving = self._receiving = False
+        self._last = self._accepted = 0  # the newest stream; the newest that was not refused since this side leaves
+        self.retiring = self.leaving = self._receiving = False
         self._more = False  # whether more frames have come than the one that is looked at
         self._rest = b""  # of a frame that has not come whole
         self._head: tuple[int, int, list[bytes]] | None = None  # stream, flags and parts of a header block that goes on
         self._taken = 0  # bytes that the client was not told yet that it may send again
         self._cut: dict[int, None] = {}  # the newest streams that ended here while their client was sending
-        self._taken_back = 0
+        self._taken_back = self._settings_seen = 0
+        self.held = 0  # bytes of replies that wait for the client's windows
+        self._held_back: dict[int, Stream] = {}  # streams whose replies wait for the connection's window, and not for their own
+        self._unfinished: list[Stream] = []  # that began in what is received now, and have not ended
         limits = {Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS, Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW}
         limits[Setting.MAX_HEADER_LIST_SIZE] = MAX_BYTES
         self._out = [settings(limits), window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW)]
@@ -100,7 +105,7 @@ class Session:
     @property
     def over(self) -> bool:
         """Once what is to be sent is sent, the connection may close."""
-        return bool(self.fault) or (self._leaving and not self.streams)
+        return bool(self.fault) or (self.leaving and not self.streams)
 
     def receive(self, data: bytes) -> None:
         if self.over:
@@ -111,9 +116,13 @@ class Session:
         try:
             read = self._read(data, 0) if self.greeted else self._greet(data)
             self._rest = data[read:]
+            for stream in self._unfinished:
+                if stream.receiver is not None and not stream.request_ended:
+                    stream.receiver.data(b"", False)  # it may want to know that it has to wait
+            self._unfinished.clear()
         except ConnectionFault as fault:
             self.fault = str(fault)
-            self._out.append(goaway(self._last, fault.code, self.fault))
+            self._out.append(goaway(self._accepted, fault.code, self.fault))
         finally:
             self._receiving = False
 
@@ -122,21 +131,19 @@ class Session:
         self.fault = self.fault or "the connection is lost"
         streams, self.streams = list(self.streams.values()), {}
         for stream in streams:
-            stream.ended = True
-            if stream.receiver is not None:
-                stream.receiver.left()
+            self._forget(stream)
 
     def retire(self) -> None:
         """No more requests than are on their way here (6.8); once the client has answered that it knows, `leave`."""
-        if not self._retiring:
-            self._retiring = True
+        if not self.retiring:
+            self.retiring = True
             self.send(goaway(MAX_WINDOW, Code.NO_ERROR) + frame(PING, 0, 0, _FAREWELL))
 
     def leave(self) -> None:
         """No request more than are here; when these are answered, it is over."""
-        if not self._leaving:
-            self._leaving = True
-            self.send(goaway(self._last, Code.NO_ERROR))
+        if not self.leaving:
+            self.leaving = True
+            self.send(goaway(self._accepted, Code.NO_ERROR))
 
     # --- sending ---
 
@@ -160,12 +167,16 @@ class Session:
             del body[:size]
             stream.window -= size
             self.window -= size
+            self.held -= size
+        if body and stream.window > 0:
+            self._held_back[stream.id] = stream
         if not body and stream.trailers is not None:
             stream.tail(stream.trailers)
 
     def end(self, stream: Stream, frames: bytes) -> None:
         """With these frames. Of a request that still comes the client is told that nobody needs the rest (8.1)."""
         stream.ended = True
+        stream.receiver = None
         self.streams.pop(stream.id, None)
         self._out.append(frames)
         if not stream.request_ended:
@@ -177,11 +188,26 @@ class Session:
             self._wake(not self.streams)  # nothing else is to come that could go with it
 
     def reset(self, stream: Stream, code: Code) -> None:
-        stream.ended = True
-        self.streams.pop(stream.id, None)
+        """The request is not answered, or not to its end."""
         self.send(reset(stream.id, code))
         if not stream.request_ended:
             self._cut_off(stream)
+        self._forget(stream)
+
+    def _forget(self, stream: Stream) -> None:
+        """Nothing more is said on it."""
+        receiver, stream.receiver, stream.ended = stream.receiver, None, True
+        self.streams.pop(stream.id, None)
+        self._held_back.pop(stream.id, None)
+        self.held -= len(stream.body)
+        stream.body.clear()
+        if receiver is not None:
+            receiver.left()
+
+    def _take_back(self) -> None:
+        self._taken_back += 1
+        if self._taken_back > _TAKEN_BACK:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "too many requests are taken back")
 
     def _cut_off(self, stream: Stream) -> None:
         """What the client has sent on it by now is still to come, and no fault of its."""
@@ -231,14 +257,13 @@ class Session:
             self.send(reset(identity, fault.code))
             return
         self.reset(stream, fault.code)
-        if stream.receiver is not None:
-            stream.receiver.left()
+        self._take_back()  # a client may ask for this as often as it takes back (CVE-2025-8671)
 
     def _headers(self, flags: int, identity: int, payload: bytes) -> None:
         if flags & (PADDED | PRIORITISED):
             payload, parent = content_of(payload, flags, prioritised=True)
             if parent == identity:
-                raise StreamFault(Code.PROTOCOL_ERROR, "a stream that depends on itself")
+                raise ConnectionFault(Code.PROTOCOL_ERROR, "a stream that depends on itself")
         if flags & END_HEADERS:
             self._block(identity, flags, payload)
         else:
@@ -249,7 +274,7 @@ class Session:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "a continuation of nothing")
         identity, first, parts = self._head
         parts.append(payload)
-        if len(parts) > _CONTINUATIONS or sum(map(len, parts)) > 2 * MAX_BYTES:
+        if len(parts) > _CONTINUATIONS or sum(map(len, parts)) > 4 * MAX_BYTES:
             raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a header block in too many parts")
         if flags & END_HEADERS:
             self._head = None
@@ -263,15 +288,21 @@ class Session:
         if not identity & 1:
             raise ConnectionFault(Code.PROTOCOL_ERROR, f"a client's streams have odd numbers, not {identity}")
         self._last = identity
-        if self._leaving or len(self.streams) >= MAX_STREAMS:
+        if self.leaving or len(self.streams) >= MAX_STREAMS or self.held > _HELD:
             self._blocks.decoded(block)
             raise StreamFault(Code.REFUSED_STREAM, "too many streams at once")
+        self._accepted = identity
         meaning, length = self._blocks.request(block)
         stream = self.streams[identity] = Stream(self, identity, self._first_window)
         stream.expected, stream.request_ended = length, bool(flags & END_STREAM)
-        stream.receiver = self._open(stream, meaning)
-        if stream.request_ended and not stream.ended:
+        receiver = self._open(stream, meaning)
+        if stream.ended:
+            return
+        stream.receiver = receiver
+        if stream.request_ended:
             self._request(stream, b"", ended=True)
+        else:
+            self._unfinished.append(stream)
 
     def _trailers(self, identity: int, flags: int, block: bytes) -> None:
         fields = self._blocks.decoded(block)
@@ -292,8 +323,6 @@ class Session:
     def _data(self, flags: int, identity: int, payload: bytes) -> None:
         size = len(payload)  # its padding counts, too (6.9.1)
         self._taken += size
-        if self._taken > CONNECTION_WINDOW:
-            raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "more than the connection's window")
         if self._taken > CONNECTION_WINDOW // 2:
             self.send(window_update(0, self._taken))
             self._taken = 0
@@ -306,8 +335,6 @@ class Session:
         ended = bool(flags & END_STREAM)
         if not ended:
             stream.taken += size
-            if stream.taken > STREAM_WINDOW:
-                raise StreamFault(Code.FLOW_CONTROL_ERROR, "more than the stream's window")
             if stream.taken > STREAM_WINDOW // 2:
                 self.send(window_update(identity, stream.taken))
                 stream.taken = 0
@@ -336,15 +363,10 @@ class Session:
         if identity == 0 or identity > self._last:
             raise ConnectionFault(Code.PROTOCOL_ERROR, f"the reset of stream {identity}, which is idle")
         self._cut.pop(identity, None)
-        stream = self.streams.pop(identity, None)
-        if stream is None:
-            return
-        self._taken_back += 1
-        if self._taken_back > _TAKEN_BACK:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "too many requests are taken back")
-        stream.ended = True
-        if stream.receiver is not None:
-            stream.receiver.left()
+        stream = self.streams.get(identity)
+        if stream is not None:
+            self._forget(stream)
+            self._take_back()
 
     def _priority(self, flags: int, identity: int, payload: bytes) -> None:
         """Checked, and not heeded (5.3)."""
@@ -364,14 +386,21 @@ class Session:
             return
         changes = settings_of(payload)
         self.send(frame(SETTINGS, ACK, 0))
+        self._settings_seen += 1
+        if self._settings_seen > _SETTINGS:
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "settings that change all the time")
+        before = self._first_window
         for name, value in changes:
             if name == Setting.MAX_FRAME_SIZE:
                 self.max_frame = value
             elif name == Setting.INITIAL_WINDOW_SIZE:
-                more, self._first_window = value - self._first_window, value
-                for stream in list(self.streams.values()):
-                    stream.window += more
-                    self._go_on(stream)
+                self._first_window = value
+        if self._first_window != before:
+            for stream in list(self.streams.values()):
+                stream.window += self._first_window - before
+                if stream.window > MAX_WINDOW:
+                    raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "settings that make a window too large")
+                self._go_on(stream)
 
     def _push_promise(self, flags: int, identity: int, payload: bytes) -> None:
         raise ConnectionFault(Code.PROTOCOL_ERROR, "a client does not push")
@@ -383,7 +412,7 @@ class Session:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a ping of {len(payload)} bytes")
         if not flags & ACK:
             self.send(frame(PING, ACK, 0, payload))
-        elif payload == _FAREWELL and self._retiring:
+        elif payload == _FAREWELL and self.retiring:
             self.leave()
 
     def _goaway(self, flags: int, identity: int, payload: bytes) -> None:
@@ -399,8 +428,9 @@ class Session:
             self.window += more
             if not more or self.window > MAX_WINDOW:
                 raise ConnectionFault(Code.FLOW_CONTROL_ERROR if more else Code.PROTOCOL_ERROR, f"a window that grows by {more}")
-            for stream in list(self.streams.values()):
-                self._go_on(stream)
+            while self._held_back and self.window > 0:
+                _, stream = self._held_back.popitem()
+                self.send_body(stream)
             return
         if identity > self._last:
             raise ConnectionFault(Code.PROTOCOL_ERROR, f"the window of stream {identity}, which is idle")

@@ -22,7 +22,7 @@ class Receiver(Protocol):
 class Stream:
     """A request is answered by `whole`; or by `head`, any number of `data`, and `tail`. After the end each does nothing."""
 
-    __slots__ = ("_session", "body", "ended", "expected", "id", "receiver", "request_ended", "taken", "trailers", "window")
+    __slots__ = ("__weakref__", "_session", "body", "ended", "expected", "id", "receiver", "request_ended", "taken", "trailers", "window")
 
     def __init__(self, session: Session, identity: int, window: int) -> None:
         self.id = identity
@@ -65,6 +65,7 @@ class Stream:
     def data(self, part: bytes) -> None:
         if not self.ended:
             self.body += part
+            self._session.held += len(part)
             self._session.send_body(self)
 
     def tail(self, block: bytes) -> None:

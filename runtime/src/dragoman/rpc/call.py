@@ -6,46 +6,43 @@ The protocol: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any
 
 from dragoman.body import BodyLimit, decoded
 from dragoman.dialects.dialect import Request
 from dragoman.errors import BadRequest, CallError, RequestTimeout, TooLarge
-from dragoman.exchange import Worker, request_id
+from dragoman.exchange import CLIENT_LEFT, Worker, request_id
 from dragoman.http2.fields import block_of
+from dragoman.http2.frames import Code
 from dragoman.http2.stream import Receiver, Stream
 from dragoman.rpc.status import Status, status_of, trailers
 
-ENCODINGS = ("identity", "deflate", "gzip")
-_SMALL = BodyLimit(64 * 1024, "the limit of this method")
+_ENCODINGS = ("identity", "deflate", "gzip")
+_SMALL = BodyLimit(4096, "the limit of this method")
 _PREFIX_BYTES = 5  # of a message: whether it is compressed, and its length
-_HEAD = b"\x88" + block_of(("content-type", "application/grpc"), ("grpc-accept-encoding", ",".join(ENCODINGS)))  # 0x88: `:status: 200`
+_WAITING_BYTES = 1024 * 1024  # of the replies of a stream that its client does not take: with more of them the call ends
+_HEAD = b"\x88" + block_of(("content-type", "application/grpc"), ("grpc-accept-encoding", ",".join(_ENCODINGS)))  # 0x88: `:status: 200`
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
-
-class Behaviour(Protocol):
-    """What a method does with the messages of one call; each may answer by the call's `reply` and `end`."""
-
-    def message(self, sent: bytes) -> None: ...
-
-    def whole(self) -> None:
-        """The client sends no more."""
-
-    def left(self) -> None:
-        """The client is gone, or wants no answer any more."""
+Drop = Callable[[], Any]  # what is done where nobody wants the answer any more
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    begin: Callable[[Call], Behaviour]
+    """One that takes one message has `act`; one that takes a stream of them `converse`, which is told each, and then None."""
+
+    act: Callable[[Call, bytes], Drop] | None = None
+    converse: Callable[[Call, bytes | None], None] | None = None
     dialect: str = ""  # under whose name its calls are counted
     limit: BodyLimit = _SMALL  # of one message
-    timeout_seconds: float | None = 60.0  # in which the request has to be whole; None: it is a stream, and may go on for ever
+    timeout_seconds: float = 60.0  # in which the one message has to be whole
+    is_stream: bool = False  # it has no end of its own: nobody waits for it to end
     before: Callable[[Request], None] | None = None  # asked before any message; raises what keeps the call out
 
 
@@ -56,12 +53,12 @@ class Asked:
     path: str
     headers: Mapping[str, str]
     method: Method | None = None
-    timeout_seconds: float | None = None
+    timeout_seconds: float = math.inf  # the client's own
     encoding: str = "identity"
     refused: bytes = b""
 
 
-def asked(fields: Mapping[str, str], methods: Mapping[str, Method]) -> Asked:
+def asked_of(fields: Mapping[str, str], methods: Mapping[str, Method]) -> Asked:
     path = fields[":path"]
     headers = {name: value for name, value in fields.items() if not name.startswith(":")}
     if fields[":method"] != "POST":
@@ -72,9 +69,9 @@ def asked(fields: Mapping[str, str], methods: Mapping[str, Method]) -> Asked:
     if method is None:
         return Asked(path, headers, refused=_HEAD + trailers(Status.UNIMPLEMENTED, f"there is no method {path} here"))
     encoding = headers.get("grpc-encoding", "identity")
-    if encoding not in ENCODINGS:
+    if encoding not in _ENCODINGS:
         return Asked(path, headers, refused=_HEAD + trailers(Status.UNIMPLEMENTED, f"messages cannot be compressed by {encoding!r} here"))
-    timeout = None
+    timeout = math.inf
     if "grpc-timeout" in headers:
         found = _TIMEOUT.fullmatch(headers["grpc-timeout"])
         if found is None:
@@ -95,16 +92,16 @@ class Refused:
 
 
 class Call:
-    """What came whole is told to a method's behaviour; what it answers goes out."""
+    """Tells a method what has come whole, and the client what the method answers."""
 
     __slots__ = (
         "_asked",
-        "_behaviour",
+        "_begun",
+        "_drop",
         "_held",
         "_method",
-        "_parts",
+        "_received",
         "_replied",
-        "_size",
         "_stream",
         "_timer",
         "_worker",
@@ -116,11 +113,11 @@ class Call:
         self._stream, self._asked, self._method, self._worker = stream, asked, method, worker
         self.started = time.monotonic()
         self.request = Request("POST", asked.path, asked.headers, b"", request_id=request_id(asked.headers), started=self.started)
-        self._parts: list[bytes] = []  # of a message that has not come whole
-        self._size = self._held = 0
-        self._replied = False
+        self._received = bytearray()  # of what has not come whole
+        self._held = 0  # bytes of it that are counted in
+        self._begun = self._replied = False
+        self._drop: Drop | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._behaviour = method.begin(self)
         if method.before is not None:
             try:
                 method.before(self.request)
@@ -130,100 +127,119 @@ class Call:
     @property
     def timeout_seconds(self) -> float:
         """The client's own; infinite where it has none."""
-        return self._asked.timeout_seconds if self._asked.timeout_seconds is not None else float("inf")
+        return self._asked.timeout_seconds
 
     @property
     def is_stream(self) -> bool:
         """It has no end of its own."""
-        return self._method.timeout_seconds is None
+        return self._method.is_stream
 
     # --- what the stream tells ---
 
     def data(self, part: bytes, ended: bool) -> None:
         try:
-            if part:
-                self._take(part)
-            if ended:
-                if self._parts:
-                    raise BadRequest("the last message is cut short")
-                if self._timer is not None:
-                    self._timer.cancel()
-                if not self._stream.ended:
-                    self._behaviour.whole()
-            elif self._timer is None and self._method.timeout_seconds is not None and not self._stream.ended:
-                due = min(self._method.timeout_seconds, self.timeout_seconds)
-                self._timer = asyncio.get_running_loop().call_later(due, self._is_late)
+            if self._method.converse is not None:
+                self._take_each(self._method.converse, part, ended)
+            elif ended:
+                self._act(part)
+            else:
+                self._keep(part)
         except CallError as error:
             self.refuse(error)
 
     def left(self) -> None:
         self._clear()
-        self._behaviour.left()
+        if self._drop is not None:
+            self._drop()
+        elif not self._begun:
+            self._worker.observe("", self._method.dialect, CLIENT_LEFT, self.started, self.request)
 
-    def _take(self, part: bytes) -> None:
+    def _act(self, last: bytes) -> None:
+        """The one message is here. Raises a `CallError`."""
+        if self._received:
+            last = b"".join((self._received, last))
+            self._clear()
+        elif self._timer is not None:
+            self._timer.cancel()
+        end = self._end_of_first(last)
+        if end is None or len(last) < end:
+            raise BadRequest("the message is cut short" if last else "the method takes one message, and there is none")
+        if len(last) > end:
+            raise BadRequest("the method takes one message, and there are more")
+        assert self._method.act is not None
+        message = self._message(last, end)
+        self._begun = True
+        drop = self._method.act(self, message)
+        if not self._stream.ended:
+            self._drop = drop
+
+    def _keep(self, part: bytes) -> None:
+        """Until the rest is here. Raises a `CallError`."""
+        self._received += part
+        end = self._end_of_first(self._received)
+        if end is not None and len(self._received) > end:
+            raise BadRequest("the method takes one message, and there are more")
+        self._hold()
+        if self._timer is None:
+            due = min(self._method.timeout_seconds, self.timeout_seconds)
+            self._timer = asyncio.get_running_loop().call_later(due, self._is_late)
+
+    def _take_each(self, converse: Callable[[Call, bytes | None], None], part: bytes, ended: bool) -> None:
         """Raises a `CallError`."""
-        parts = self._parts
-        if parts:
-            parts.append(part)
-            self._size += len(part)
-            if self._size < self._wanted(parts):
-                self._hold()
-                return
-            part = b"".join(parts)
-            parts.clear()
-            self._size = 0
-        while len(part) >= _PREFIX_BYTES:
-            size = int.from_bytes(part[1:_PREFIX_BYTES], "big")
-            if size > self._method.limit.bytes:
-                limit = self._method.limit
-                raise TooLarge(f"the message is larger than {limit.bytes} bytes ({limit.said_by}): {size} bytes were announced")
-            end = _PREFIX_BYTES + size
-            if len(part) < end:
-                break
-            if self._held:
-                self._release()
-            message = part[_PREFIX_BYTES:end]
-            self._behaviour.message(self._decompressed(message) if part[0] else message)
+        received = self._received
+        received += part
+        self._begun = True
+        while (end := self._end_of_first(received)) is not None and len(received) >= end:
+            message = self._message(received, end)
+            del received[:end]
+            converse(self, message)
             if self._stream.ended:
                 return
-            part = part[end:]
-        if part:
-            parts.append(part)
-            self._size = len(part)
-            self._hold()
+        if ended and received:
+            raise BadRequest("the last message is cut short")
+        self._hold()
+        if ended:
+            converse(self, None)
 
-    @staticmethod
-    def _wanted(parts: list[bytes]) -> int:
-        """How many bytes there have to be before it is worth while to look at them again."""
-        first = parts[0]
-        return _PREFIX_BYTES + int.from_bytes(first[1:_PREFIX_BYTES], "big") if len(first) >= _PREFIX_BYTES else 0
+    def _end_of_first(self, received: bytes | bytearray) -> int | None:
+        """Where the first message ends; None: that has not come yet. Raises `TooLarge`."""
+        if len(received) < _PREFIX_BYTES:
+            return None
+        size, limit = int.from_bytes(received[1:_PREFIX_BYTES], "big"), self._method.limit
+        if size > limit.bytes:
+            raise TooLarge(f"the message is larger than {limit.bytes} bytes ({limit.said_by}): {size} bytes were announced")
+        return _PREFIX_BYTES + size
 
-    def _decompressed(self, message: bytes) -> bytes:
+    def _message(self, received: bytes | bytearray, end: int) -> bytes:
+        message = bytes(received[_PREFIX_BYTES:end])
+        if not received[0]:
+            return message
         if self._asked.encoding == "identity":
             raise BadRequest("the message is said to be compressed, and there is no grpc-encoding")
         return decoded(message, {"content-encoding": self._asked.encoding}, self._method.limit)
 
     def _is_late(self) -> None:
-        self.refuse(RequestTimeout(f"the request did not arrive in time: {self._size} bytes came before the deadline"))
+        self.refuse(RequestTimeout(f"the request did not arrive in time: {len(self._received)} bytes came before the deadline"))
 
     # --- how much is held ---
 
     def _hold(self) -> None:
-        """Of what is here and makes no message yet. Raises `Overloaded`."""
-        self._worker.admission.hold(self._size - self._held)
-        self._held = self._size
-
-    def _release(self) -> None:
-        self._worker.admission.release(self._held)
-        self._held = 0
+        """Counts in what waits for the rest. Raises `Overloaded`."""
+        size = len(self._received)
+        if size < self._held:
+            self._worker.admission.release(self._held - size)
+        else:
+            self._worker.admission.hold(size - self._held)
+        self._held = size
 
     def _clear(self) -> None:
-        self._release()
-        self._parts.clear()
+        self._worker.admission.release(self._held)
+        self._held = 0
+        self._received = bytearray()
         if self._timer is not None:
             self._timer.cancel()
 
-    # --- what the behaviour answers ---
+    # --- what the method answers ---
 
     def reply(self, message: bytes) -> None:
         """One of several messages."""
@@ -231,13 +247,16 @@ class Call:
             self._replied = True
             self._stream.head(_HEAD)
         self._stream.data(_prefixed(message))
+        if len(self._stream.body) > _WAITING_BYTES:
+            self._stream.reset(Code.ENHANCE_YOUR_CALM)
 
     def answer(self, message: bytes) -> None:
         """The only message, and the end."""
         self._stream.whole(_HEAD, _prefixed(message), trailers(Status.OK, request_id=self.request.request_id))
 
     def end(self, status: Status = Status.OK, message: str = "") -> None:
-        self._clear()
+        if self._held or self._timer is not None:
+            self._clear()
         block = trailers(status, message, self.request.request_id)
         self._stream.tail(block if self._replied else _HEAD + block)
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dragoman.dialects.dialect import Request, Rpc, bearer
 from dragoman.errors import CallError
 from dragoman.guard import Check, Guards
-from dragoman.rpc.unary import Check as MessageCheck
-from dragoman.rpc.unary import parsed
+from dragoman.rpc.unary import MessageCheck, parsed
 
 
 class RpcGuards:

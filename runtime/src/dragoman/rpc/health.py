@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Any
+from collections.abc import Collection
 
 from google.protobuf.message import DecodeError
 
 from dragoman.proto import health as pb
-from dragoman.rpc.call import Call, Method
+from dragoman.rpc.call import Call, Drop, Method
 from dragoman.rpc.status import Status
-from dragoman.rpc.unary import Unary
 
 SERVICE = "grpc.health.v1.Health"
 _State = pb.HealthCheckResponse.ServingStatus
@@ -24,14 +22,14 @@ class Health:
 
     def methods(self) -> dict[str, Method]:
         return {
-            f"/{SERVICE}/Check": Method(lambda call: Unary(self._check, call)),
-            f"/{SERVICE}/Watch": Method(lambda call: Unary(self._watch, call), timeout_seconds=None),
+            f"/{SERVICE}/Check": Method(self._check),
+            f"/{SERVICE}/Watch": Method(self._watch, is_stream=True),
         }
 
     def say(self, *, serving: bool) -> None:
         """From now on; those who watch are told."""
         self._state = pb.HealthCheckResponse.SERVING if serving else pb.HealthCheckResponse.NOT_SERVING
-        for call, service in self._watching.items():
+        for call, service in list(self._watching.items()):
             call.reply(self._told(service))
 
     def finish(self) -> None:
@@ -44,16 +42,16 @@ class Health:
         state = self._state if service in self._services else pb.HealthCheckResponse.SERVICE_UNKNOWN
         return pb.HealthCheckResponse(status=state).SerializeToString()
 
-    def _check(self, call: Call, sent: bytes) -> Callable[[], Any]:
-        service = _asked(call, sent)
+    def _check(self, call: Call, sent: bytes) -> Drop:
+        service = _service_of(call, sent)
         if service is not None and service in self._services:
             call.answer(self._told(service))
         elif service is not None:
             call.end(Status.NOT_FOUND, f"there is no service {service!r} here")
         return _nothing
 
-    def _watch(self, call: Call, sent: bytes) -> Callable[[], Any]:
-        service = _asked(call, sent)
+    def _watch(self, call: Call, sent: bytes) -> Drop:
+        service = _service_of(call, sent)
         if service is None:
             return _nothing
         self._watching[call] = service
@@ -61,7 +59,7 @@ class Health:
         return lambda: self._watching.pop(call, None)
 
 
-def _asked(call: Call, sent: bytes) -> str | None:
+def _service_of(call: Call, sent: bytes) -> str | None:
     try:
         return pb.HealthCheckRequest.FromString(sent).service
     except DecodeError:

@@ -32,7 +32,18 @@ class Reflection:
         }
 
     def method(self, **options: Any) -> Method:
-        return Method(lambda call: _Conversation(self, call), timeout_seconds=None, **options)
+        return Method(converse=self._converse, is_stream=True, **options)
+
+    def _converse(self, call: Call, sent: bytes | None) -> None:
+        if sent is None:
+            call.end()
+            return
+        try:
+            request = pb.ServerReflectionRequest.FromString(sent)
+        except DecodeError:
+            call.end(Status.INVALID_ARGUMENT, f"the {len(sent)} bytes sent are not a ServerReflectionRequest")
+        else:
+            call.reply(self.answer(request).SerializeToString())
 
     def answer(self, request: pb.ServerReflectionRequest) -> pb.ServerReflectionResponse:
         """Each request is answered by itself. What is not there is an answer, too."""
@@ -74,27 +85,6 @@ class Reflection:
 
     def _listed(self, _: str) -> dict[str, Any]:
         return {"list_services_response": pb.ListServiceResponse(service=[pb.ServiceResponse(name=name) for name in self._services])}
-
-
-class _Conversation:
-    """The behaviour of one call."""
-
-    def __init__(self, reflection: Reflection, call: Call) -> None:
-        self._reflection, self._call = reflection, call
-
-    def message(self, sent: bytes) -> None:
-        try:
-            request = pb.ServerReflectionRequest.FromString(sent)
-        except DecodeError:
-            self._call.end(Status.INVALID_ARGUMENT, f"the {len(sent)} bytes sent are not a ServerReflectionRequest")
-            return
-        self._call.reply(self._reflection.answer(request).SerializeToString())
-
-    def whole(self) -> None:
-        self._call.end()
-
-    def left(self) -> None:
-        pass
 
 
 def _error(status: Status, message: str) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from dragoman.http2.connection import Connection
 from dragoman.http2.stream import Receiver, Stream
 from dragoman.registry import Registry
 from dragoman.rpc import health, reflection
-from dragoman.rpc.call import Asked, Call, Method, asked, refuse
+from dragoman.rpc.call import Asked, Call, Method, asked_of, refuse
 from dragoman.rpc.guard import RpcGuards
 from dragoman.rpc.health import Health
 from dragoman.rpc.reflection import Reflection
-from dragoman.rpc.unary import Answering, Predicting, Unary
+from dragoman.rpc.unary import Answering, Predicting
 from dragoman.sockets import bind
 
 _BACKLOG = 2048
@@ -51,8 +51,8 @@ class GrpcServer:
                     act: Any = Predicting(dialect, rpc, models, worker, check, self._only_call)
                 else:
                     act = Answering(dialect, rpc, worker, check)
-                begin = _begin(act)
-                self._methods[rpc.method] = Method(begin, dialect, largest, longest, guards.before(dialect, rpc))
+                before = guards.before(dialect, rpc)
+                self._methods[rpc.method] = Method(act, dialect=dialect, limit=largest, timeout_seconds=longest, before=before)
 
     async def start(self) -> None:
         host, _, port = self._address.rpartition(":")
@@ -71,24 +71,27 @@ class GrpcServer:
         await asyncio.sleep(grace_seconds)
         await self._close_listener()
         deadline = time.monotonic() + timeout_seconds
-        for connection in self._connections:
-            connection.retire()
-        await asyncio.sleep(0.05)  # what was sent last is here by now
-        while self._busy() and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)  # what was accepted last has its first bytes by now
+        while self._retire_all() and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         self._health.finish()
-        await asyncio.sleep(0.01)
-        for connection in list(self._connections):
-            connection.transport.close()
+        for connection in self._connections:
+            connection.session.leave()
+        while self._connections and time.monotonic() < deadline:  # what was answered last is on its way
+            await asyncio.sleep(0.01)
+
+    def _retire_all(self) -> bool:
+        """Whether some still may send requests, or wait for the answer of one."""
+        for connection in self._connections:
+            connection.retire()
+        return any(not connection.session.leaving or _is_busy(connection) for connection in self._connections)
 
     def _connection(self) -> Connection:
         age = _CONNECTION_AGE_SECONDS * random.uniform(0.9, 1.1)  # those that came together do not leave together
-        connection = Connection(self._understand, self._open, self._connections.discard, age)
-        self._connections.add(connection)
-        return connection
+        return Connection(self._understand, self._open, self._connections, age)
 
     def _understand(self, fields: Mapping[str, str]) -> Asked:
-        return asked(fields, self._methods)
+        return asked_of(fields, self._methods)
 
     def _open(self, stream: Stream, asked: Asked) -> Receiver:
         if asked.method is None:
@@ -98,10 +101,6 @@ class GrpcServer:
     def _only_call(self) -> bool:
         """Whether the one client that there is waits for nothing else."""
         return len(self._connections) == 1 and next(iter(self._connections)).session.alone
-
-    def _busy(self) -> bool:
-        streams = (stream for connection in self._connections for stream in connection.session.streams.values())
-        return any(isinstance(stream.receiver, Call) and not stream.receiver.is_stream for stream in streams)
 
     async def _close_listener(self) -> None:
         self._server.close()
@@ -114,5 +113,6 @@ class GrpcServer:
         self._queue.close()
 
 
-def _begin(act: Any) -> Any:
-    return lambda call: Unary(act, call)
+def _is_busy(connection: Connection) -> bool:
+    receivers = (stream.receiver for stream in connection.session.streams.values())
+    return any(isinstance(receiver, Call) and not receiver.is_stream for receiver in receivers)

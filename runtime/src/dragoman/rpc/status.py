@@ -9,7 +9,7 @@ from urllib.parse import quote
 from dragoman.errors import CallError
 from dragoman.http2.fields import block_of, literal
 
-_MESSAGE_CHARACTERS = 2000  # clients take header fields of 8 KiB, and one may become 3 bytes
+_MESSAGE_BYTES = 2000  # clients take header fields of 8 KiB, and one may become three
 _PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if c != ord("%"))
 
 
@@ -52,7 +52,7 @@ def trailers(status: Status, message: str = "", request_id: str = "") -> bytes:
     """The header block that ends a reply. The message is percent-encoded as gRPC over HTTP/2 asks, and cut where it is very long."""
     block = _OK if status is Status.OK else block_of(("grpc-status", str(int(status))))
     if message:
-        block += block_of(("grpc-message", quote(message[:_MESSAGE_CHARACTERS], safe=_PLAIN, errors="replace")))
+        block += block_of(("grpc-message", quote(message.encode(errors="replace")[:_MESSAGE_BYTES], safe=_PLAIN)))
     return block + _REQUEST_ID + literal(request_id) if request_id else block
 
 

@@ -16,45 +16,19 @@ from dragoman.dialects.dialect import Request, Rpc
 from dragoman.errors import BadRequest, CallError
 from dragoman.exchange import CLIENT_LEFT, Worker, unexpected
 from dragoman.registry import Registry, ServedModel
-from dragoman.rpc.call import Call
-from dragoman.rpc.status import Status
+from dragoman.rpc.call import Call, Drop
 
-Act = Callable[[Call, bytes], Callable[[], Any]]  # with the call's message; what it returns drops the work
-Check = Callable[[bytes, Request], None]  # of a message; raises what keeps the call out
+MessageCheck = Callable[[bytes, Request], None]  # of a message; raises what keeps the call out
 
 _LARGE_MESSAGE = 1024 * 1024  # bytes: decoding more takes so long that the loop would stand still for others
-
-
-class Unary:
-    """The behaviour of a method of one message."""
-
-    __slots__ = ("_act", "_call", "_drop", "_sent")
-
-    def __init__(self, act: Act, call: Call) -> None:
-        self._act, self._call = act, call
-        self._sent: bytes | None = None
-        self._drop: Callable[[], Any] | None = None
-
-    def message(self, sent: bytes) -> None:
-        if self._sent is not None:
-            self._call.end(Status.INTERNAL, "the method takes one message, and there are more")
-        self._sent = sent
-
-    def whole(self) -> None:
-        if self._sent is None:
-            self._call.end(Status.INTERNAL, "the method takes one message, and there is none")
-        else:
-            self._drop = self._act(self._call, self._sent)
-
-    def left(self) -> None:
-        if self._drop is not None:
-            self._drop()
 
 
 class Predicting:
     """A method that predicts."""
 
-    def __init__(self, dialect: str, rpc: Rpc, models: Registry, worker: Worker, check: Check | None, alone: Callable[[], bool]) -> None:
+    def __init__(
+        self, dialect: str, rpc: Rpc, models: Registry, worker: Worker, check: MessageCheck | None, alone: Callable[[], bool]
+    ) -> None:
         """`alone`: whether no other call is to be waited for."""
         assert rpc.model
         assert rpc.decode
@@ -62,7 +36,7 @@ class Predicting:
         self._find, self._decode, self._encode = rpc.model, rpc.decode, rpc.encode
         self._dialect, self._rpc, self._models, self._worker, self._check, self._alone = dialect, rpc, models, worker, check, alone
 
-    def __call__(self, call: Call, sent: bytes) -> Callable[[], Any]:
+    def __call__(self, call: Call, sent: bytes) -> Drop:
         worker, name, entered = self._worker, "", False
         reply: Callable[[], bytes]
         try:
@@ -137,11 +111,11 @@ class Predicting:
 class Answering:
     """A method that its dialect answers by itself: metadata, health, orders to load."""
 
-    def __init__(self, dialect: str, rpc: Rpc, worker: Worker, check: Check | None) -> None:
+    def __init__(self, dialect: str, rpc: Rpc, worker: Worker, check: MessageCheck | None) -> None:
         assert rpc.reply
         self._dialect, self._rpc, self._reply, self._worker, self._check = dialect, rpc, rpc.reply, worker, check
 
-    def __call__(self, call: Call, sent: bytes) -> Callable[[], Any]:
+    def __call__(self, call: Call, sent: bytes) -> Drop:
         return asyncio.ensure_future(self._answer(call, sent)).cancel
 
     async def _answer(self, call: Call, sent: bytes) -> None:
@@ -156,6 +130,9 @@ class Answering:
         except CallError as error:
             code = error.status
             call.fail(error)
+        except asyncio.CancelledError:
+            code = CLIENT_LEFT
+            raise
         except Exception as error:  # noqa: BLE001  the edge of a call
             code = 500
             call.fail(unexpected(error, call.request))
