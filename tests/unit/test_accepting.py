@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 import resource
 import socket
@@ -184,3 +185,36 @@ async def _leave(sharing: Sharing, clients: Sequence[socket.socket]) -> None:
     async with asyncio.timeout(10):
         await sharing.settled(0)
     await sharing.close()
+
+
+@in_a_loop
+async def test_an_error_of_the_network_that_accept_hands_over_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    sharing = Sharing(1, hung=1)  # the other is left its part, so that the rest is taken when the timer ends
+    refused = [OSError(errno.EPROTO, "Protocol error"), OSError(errno.EPERM, "Operation not permitted")]
+
+    class Failing:
+        def __init__(self, sock: socket.socket) -> None:
+            self._socket = sock
+
+        def accept(self) -> tuple[socket.socket, Any]:
+            if refused:
+                raise refused.pop()
+            return self._socket.accept()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._socket, name)
+
+    acceptor = sharing.acceptors[0]
+    monkeypatch.setattr(acceptor, "_socket", Failing(acceptor._socket))
+    acceptor.start()
+    clients = sharing.connect(4)
+    for _ in range(500):
+        if sharing.counts[0] == 4:
+            break
+        await asyncio.sleep(0.01)
+    assert not refused
+    assert sharing.counts[0] == 4
+    await acceptor.close()
+    for client in clients:
+        client.close()
+    sharing.listener.close()

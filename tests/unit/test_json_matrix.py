@@ -175,6 +175,7 @@ def test_plain_lines_go_straight(content: bytes) -> None:
 @pytest.mark.parametrize(
     "content",
     [
+        b"1.5,2\n3,\r4\n",  # to CSV the row ends there
         *(
             b"1,2\n3\n",
             b"1,2\n\n3,4\n",

@@ -183,6 +183,12 @@ def test_rows_of_another_width_or_kind_are_left_to_xgboost() -> None:
     np.testing.assert_array_equal(row_by_row(ROWS[:1]), booster.inplace_predict(ROWS[:1]))
 
 
+def test_labels_of_several_targets_are_left_to_xgboost() -> None:
+    """Each is yes or no for itself: the greatest of them is no answer."""
+    model = xgboost.XGBClassifier(**SMALL).fit(ROWS, np.stack([ROWS[:, 0] > 0, ROWS[:, 0] > 1], axis=1).astype(int))
+    assert xgboost_format.short_ways(model) == {}
+
+
 def test_early_stopping_holds_on_the_short_way() -> None:
     model = xgboost.XGBClassifier(n_estimators=50, n_jobs=1, early_stopping_rounds=2)
     model.fit(ROWS[:60], ROWS[:60, 0] > 0, eval_set=[(ROWS[60:], ROWS[60:, 0] < 0)], verbose=False)

@@ -57,7 +57,7 @@ class Acceptor:
         self._tell(self._open)
 
     async def close(self) -> None:
-        """Listens no more; whoever waits already is still taken."""
+        """Listens no more; whoever waits already is still taken, as far as there is room."""
         if self._timer is None:
             asyncio.get_running_loop().remove_reader(self._socket)
         else:
@@ -109,11 +109,11 @@ class Acceptor:
                 connection = self._socket.accept()[0]
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 break
-            except OSError as error:
-                if error.errno not in _NO_ROOM:
-                    raise
+            except OSError as error:  # accept(2) hands over errors of the network as well, which are the connection's
                 logger.warning("no connection can be taken: %s", error)
-                return False
+                if error.errno in _NO_ROOM:
+                    return False
+                break
             connection.setblocking(False)
             self._open += 1
             self._tell(self._open)

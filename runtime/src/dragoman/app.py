@@ -18,8 +18,8 @@ from dragoman.exchange import AnswerExchange, PredictExchange, Worker
 from dragoman.guard import Guards
 from dragoman.registry import Registry
 
-# Where two enabled dialects own the same method and path, and media type does not tell them apart, the first of these answers.
 _PLAIN_PATH = re.compile(r"[A-Za-z0-9/:._~-]+")  # there is one way to write it in a request line
+# Where two enabled dialects own the same method and path, and media type does not tell them apart, the first of these answers.
 PRECEDENCE = ("porter", "mlup", "certifai", "seldon", "datarobot", "v1", "v2", "v2_grpc", "seldon_grpc")
 
 

@@ -10,6 +10,7 @@ import asyncio
 import io
 import socket
 from collections.abc import Callable, Iterable
+from typing import Any
 
 _SCRATCH = memoryview(bytearray(256 * 1024))  # of all connections: nobody looks at what was dropped
 
@@ -17,7 +18,8 @@ _SCRATCH = memoryview(bytearray(256 * 1024))  # of all connections: nobody looks
 class RestOfBody(asyncio.BufferedProtocol):
     """`missing` bytes are still to come; then `on_end` is called. All but reading is for the connection."""
 
-    def __init__(self, connection: asyncio.Protocol, missing: int, on_end: Callable[[], None]) -> None:
+    def __init__(self, connection: asyncio.Protocol, missing: int, on_end: Callable[[Any], None]) -> None:
+        """`on_end` is given this object: one that it knew of already would keep it, and its bytes, until the collector looks."""
         self._connection, self.missing, self._on_end = connection, missing, on_end
 
     def get_buffer(self, sizehint: int) -> memoryview:
@@ -26,7 +28,7 @@ class RestOfBody(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         self.missing -= nbytes
         if not self.missing:
-            self._on_end()
+            self._on_end(self)
 
     def eof_received(self) -> bool | None:
         return self._connection.eof_received()
@@ -44,7 +46,7 @@ class RestOfBody(asyncio.BufferedProtocol):
 class GatheredBody(RestOfBody):
     """Keeps it, behind the parts that were there."""
 
-    def __init__(self, connection: asyncio.Protocol, parts: Iterable[bytes], length: int, on_end: Callable[[], None]) -> None:
+    def __init__(self, connection: asyncio.Protocol, parts: Iterable[bytes], length: int, on_end: Callable[[Any], None]) -> None:
         self._file = io.BytesIO(bytes(length))  # whose `getvalue` gives these bytes, and no copy
         for part in parts:
             self._file.write(part)

@@ -206,7 +206,7 @@ class Protocol(TimedProtocol):
             return True
         self._unset_keepalive_if_required()
         self._answering, cycle.on_drop = cycle, admitted.drop
-        body = GatheredBody(self, parts, length, lambda: self._begin_admitted(cycle, admitted, body))
+        body = GatheredBody(self, parts, length, lambda whole: self._begin_admitted(cycle, admitted, whole))
         self.timeout_keep_alive_task = self.loop.call_later(admitted.seconds, self._body_is_late, cycle, admitted, body)
         self.transport.set_protocol(body)
         return True
@@ -226,7 +226,7 @@ class Protocol(TimedProtocol):
     def _drop_body(self, cycle: DirectCycle, missing: int) -> None:
         """What is still to come of it is read and forgotten: it has as long as an idle connection has."""
 
-        def end() -> None:
+        def end(_: Any) -> None:
             cycle.more_body = False
             self.transport.set_protocol(self)
 
@@ -234,7 +234,7 @@ class Protocol(TimedProtocol):
         if missing:
             self.transport.set_protocol(RestOfBody(self, missing, end))
         else:
-            end()
+            end(None)
 
     def write_reply(self, status: int, headers: Headers, body: bytes, *, keep_alive: bool) -> None:
         """A whole reply in one write. One whose headers would split is not sent: the connection closes, as nothing may follow it."""

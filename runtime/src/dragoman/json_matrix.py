@@ -47,7 +47,7 @@ def matrix_of_lines(content: bytes) -> Array | None:
 
     A number that JSON writes otherwise (`.5`, `+1`, `nan`, a blank line) is not read here, nor is a negative zero without a point.
     """
-    if b"[" in content:
+    if b"[" in content or content.count(b"\r") != content.count(b"\r\n"):  # to JSON a lone one is a space, to CSV a line's end
         return None
     matrices: list[Array] = []
     at = 0

@@ -110,7 +110,8 @@ def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
         return found if found is None else found.argmax(axis=1) if found.ndim > 1 else (found > 0.5).astype("int64")
 
     if kind in ("XGBClassifier", "XGBRFClassifier"):
-        told = objective == "binary:logistic" or (objective == "multi:softprob" and model.n_classes_ > 2)
+        one_target = _configuration(booster)["learner_model_param"].get("num_target", "1") == "1"  # else labels are a row of yes and no
+        told = (objective == "binary:logistic" and one_target) or (objective == "multi:softprob" and model.n_classes_ > 2)
         return {"predict": labels, "predict_proba": probabilities} if told else {}
     return {"predict": values} if kind in ("XGBRegressor", "XGBRFRegressor") else {}
 
