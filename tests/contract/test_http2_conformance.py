@@ -45,8 +45,15 @@ async def conversed(command: str, *arguments: str) -> tuple[str, set[Connection]
         given = [argument.format(port=port) for argument in arguments]
         process = await asyncio.create_subprocess_exec(command, *given, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         said, _ = await asyncio.wait_for(process.communicate(), 120)
-        await asyncio.sleep(0.05)
+        await gone(left)
     return said.decode(), left
+
+
+async def gone(connections: set[Connection]) -> None:
+    """Until the connections have closed, or 20 seconds have passed."""
+    until = asyncio.get_running_loop().time() + 20
+    while connections and asyncio.get_running_loop().time() < until:
+        await asyncio.sleep(0.01)
 
 
 def test_h2spec_finds_nothing_wrong() -> None:
@@ -58,10 +65,10 @@ def test_h2spec_finds_nothing_wrong() -> None:
 
 def test_connections_that_age_out_fail_no_call_of_a_client_that_goes_on_asking() -> None:
     async def asked() -> tuple[int, int]:
-        loop, connections = asyncio.get_running_loop(), []
+        loop, left, connections = asyncio.get_running_loop(), set[Connection](), []
 
         def made() -> Connection:
-            connections.append(Connection(lambda fields: fields, lambda stream, fields: Echo(stream), set(), 0.15))
+            connections.append(Connection(lambda fields: fields, lambda stream, fields: Echo(stream), left, 0.15))
             return connections[-1]
 
         answers = 0
@@ -73,6 +80,8 @@ def test_connections_that_age_out_fail_no_call_of_a_client_that_goes_on_asking()
                     sent = [str(answers + i).encode() for i in range(8)]
                     assert await asyncio.gather(*(call(message, timeout=20) for message in sent)) == sent
                     answers += 8
+            await gone(left)
+        assert not left
         return answers, len(connections)
 
     answers, connections = asyncio.run(asked())
@@ -108,9 +117,7 @@ def test_a_client_that_does_not_take_its_replies_leaves(monkeypatch: pytest.Monk
                 for stream in range(1, 401, 2):
                     client.sendall(frames.frame(frames.HEADERS, frames.END_HEADERS | frames.END_STREAM, stream, fields))
                     await asyncio.sleep(0)
-                until = loop.time() + 20
-                while (left or not connections) and loop.time() < until:
-                    await asyncio.sleep(0.01)
+                await gone(left)
         assert connections
         assert not left
 

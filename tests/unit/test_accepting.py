@@ -150,8 +150,7 @@ async def test_who_waits_when_the_socket_closes_is_still_taken() -> None:
     clients = sharing.connect(20)
     await sharing.close()
     assert sharing.counts == [20, 0]
-    for client in clients:
-        client.close()
+    await _end(sharing, clients)
 
 
 @in_a_loop
@@ -180,11 +179,15 @@ def _full() -> Iterator[None]:
 
 
 async def _leave(sharing: Sharing, clients: Sequence[socket.socket]) -> None:
+    await _end(sharing, clients)
+    await sharing.close()
+
+
+async def _end(sharing: Sharing, clients: Sequence[socket.socket]) -> None:
     for client in clients:
         client.close()
     async with asyncio.timeout(10):
         await sharing.settled(0)
-    await sharing.close()
 
 
 @in_a_loop
@@ -214,7 +217,4 @@ async def test_an_error_of_the_network_that_accept_hands_over_stops_nobody(monke
         await asyncio.sleep(0.01)
     assert not refused
     assert sharing.counts[0] == 4
-    await acceptor.close()
-    for client in clients:
-        client.close()
-    sharing.listener.close()
+    await _leave(sharing, clients)

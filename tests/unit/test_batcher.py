@@ -44,7 +44,7 @@ def rows(*values: float) -> Table:
     return Table.of_array(np.array(values, dtype=float).reshape(-1, 1))
 
 
-def batcher(predictor: Recording, *, max_rows: int = 64, independent: bool = True, clock: Callable[[], float] = lambda: 0.0) -> Batcher:
+def batcher(predictor: Recording, *, max_rows: int = 64, independent: bool = True, clock: Callable[[], float] = time.monotonic) -> Batcher:
     slot = Heartbeats.create(1).slot(0)
     made = Batcher(predictor, max_rows=max_rows, rows_independent=independent, slot=slot, observe=lambda seconds, n: None, clock=clock)
     made.expect(0.0)

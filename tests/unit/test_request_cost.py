@@ -120,13 +120,14 @@ class Served:
         worker = Worker(Admission(512, 1 << 30, heartbeats, slot), Metrics(CollectorRegistry()), Stores(folder))
         worker.only_client = lambda: True  # the predict is in the turn that brought the request: no other turn is counted
         self._app, self._worker = Application({"iris": self.model}, worker), worker
+        assert self.model._batcher is not None
+        self.model._batcher._clock = lambda: 0.0  # no predict is slow, so none is left to a thread; and no deadline passes
+        self.model._batcher.expect(0.0)
         self.loop = asyncio.new_event_loop()
         self.wire = Wire()
         self.protocol: Protocol | Connection
 
     async def connect(self) -> None:
-        assert self.model._batcher is not None
-        self.model._batcher.expect(0.0)  # never in a thread
         with socket.socket() as unused:
             server = HttpServer(self._app, unused)
             await server._server.on_tick(0)
@@ -134,8 +135,6 @@ class Served:
         self.protocol.connection_made(self.wire)
 
     def connect_grpc(self) -> None:
-        assert self.model._batcher is not None
-        self.model._batcher.expect(0.0)
         models = {"iris": self.model}
         server = GrpcServer({"v2_grpc": surfaces(models)["v2_grpc"].rpcs}, models, self._worker, "127.0.0.1:0")
         self.protocol = server._connection()

@@ -155,7 +155,7 @@ class Batcher:
         A batch that fails is retried call by call, so that one bad row fails alone.
         """
         calls = [w.call for w in batch]
-        started = time.monotonic()
+        started = self._clock()
         self._slot.predicting(started, max([w.deadline for w in batch]))
         answers: list[Prediction | Exception]
         try:
@@ -163,7 +163,7 @@ class Batcher:
         except Exception as error:  # noqa: BLE001  the model's code may raise anything; this is the edge of a predict
             answers = [error] if len(calls) == 1 else [self._predict_alone(call) for call in calls]
         self._slot.predicted()
-        return answers, time.monotonic() - started
+        return answers, self._clock() - started
 
     def _predict(self, calls: Sequence[Call]) -> list[Prediction]:
         first = calls[0]
