@@ -70,7 +70,7 @@ class Talk:
         while True:
             sent = change(self.client.data_to_send())
             self.session.receive(sent) if sent else None
-            said = self.session.unsent()
+            said = self.session.sending.unsent()
             if not sent and not said:
                 return
             for event in self.client.receive_data(said):
@@ -201,12 +201,12 @@ def test_no_frames_break_the_server(sent: list[tuple[int, int, int, bytes]]) -> 
     talk = Talk()
     for one in sent:
         talk.session.receive(frame(*one))
-    said = talk.session.unsent()
+    said = talk.session.sending.unsent()
     assert talk.session.over == bool(talk.session.fault)
     if talk.session.over:
         assert frame(frames.GOAWAY, 0, 0)[3:9] in said
         talk.session.receive(b"more")
-        assert talk.session.unsent() == b""
+        assert talk.session.sending.unsent() == b""
 
 
 @pytest.mark.parametrize("sent", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01", PREFACE + frame(frames.PING, 0, 0, bytes(8))])
@@ -214,7 +214,7 @@ def test_what_is_not_http2_ends_the_connection(sent: bytes) -> None:
     session = Session(lambda fields: fields, lambda stream, fields: Echo(stream, fields), lambda now: None)
     session.receive(sent)
     assert session.over
-    assert Code.PROTOCOL_ERROR.to_bytes(4, "big") in session.unsent()
+    assert Code.PROTOCOL_ERROR.to_bytes(4, "big") in session.sending.unsent()
 
 
 def test_a_refused_request_is_not_waited_for_and_what_still_comes_of_it_is_ignored() -> None:
@@ -222,10 +222,10 @@ def test_a_refused_request_is_not_waited_for_and_what_still_comes_of_it_is_ignor
     first = talk.ask("/refuse", b"", end=False)
     late = frame(frames.DATA, 0, first, b"a row") + frame(frames.DATA, frames.END_STREAM, first, b"another")
     talk.session.receive(talk.client.data_to_send())
-    said = talk.session.unsent()
+    said = talk.session.sending.unsent()
     assert said.endswith(frames.reset(first, Code.NO_ERROR))
     talk.session.receive(late)
-    assert talk.session.unsent() == b""
+    assert talk.session.sending.unsent() == b""
     assert not talk.session.over
     assert not talk.session.streams
 
@@ -267,9 +267,9 @@ def test_header_fields_without_end_are_refused_before_they_are_held() -> None:
 def test_a_request_too_many_is_refused_and_the_others_go_on() -> None:
     talk = Talk()
     talk.session.receive(b"".join(raw(2 * i + 1, "/wait") for i in range(MAX_STREAMS + 1)))
-    assert talk.session.unsent() == frames.reset(2 * MAX_STREAMS + 1, Code.REFUSED_STREAM)
+    assert talk.session.sending.unsent() == frames.reset(2 * MAX_STREAMS + 1, Code.REFUSED_STREAM)
     talk.echoes[0].answer()
-    assert frame(frames.HEADERS, frames.END_HEADERS, 1, b"\x88") in talk.session.unsent()
+    assert frame(frames.HEADERS, frames.END_HEADERS, 1, b"\x88") in talk.session.sending.unsent()
 
 
 def test_one_that_retires_answers_what_is_there_and_what_is_on_its_way() -> None:
@@ -281,19 +281,19 @@ def test_one_that_retires_answers_what_is_there_and_what_is_on_its_way() -> None
     talk.session.receive(talk.client.data_to_send())
     assert not talk.session.over
     talk.session.leave()
-    said = talk.session.unsent()
+    said = talk.session.sending.unsent()
     assert frames.goaway(2**31 - 1, Code.NO_ERROR) in said
     assert frames.goaway(on_its_way, Code.NO_ERROR) in said
     late = talk.ask("/echo", b"too late")
     talk.session.receive(talk.client.data_to_send())
-    assert talk.session.unsent().startswith(frames.reset(late, Code.REFUSED_STREAM))
+    assert talk.session.sending.unsent().startswith(frames.reset(late, Code.REFUSED_STREAM))
     told = talk.session._accepted
     assert told == on_its_way  # and does not grow: what came later may be asked elsewhere
     for echo in talk.echoes:
         assert not talk.session.over
         echo.answer()
     assert talk.session.over
-    said = talk.session.unsent()
+    said = talk.session.sending.unsent()
     assert b"first" in said
     assert b"second" in said
     assert first < on_its_way
@@ -307,7 +307,7 @@ def test_a_lost_connection_is_told_to_every_request() -> None:
     talk.session.lost()
     assert [echo.gone for echo in talk.echoes] == [True, True]
     talk.echoes[0].answer()
-    assert talk.session.unsent() == b""
+    assert talk.session.sending.unsent() == b""
 
 
 def test_a_refused_request_changes_what_the_bytes_of_a_later_one_mean() -> None:
@@ -360,13 +360,13 @@ def test_replies_that_wait_for_the_connections_window_go_on_one_by_one() -> None
     talk.session.receive(frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 2**20}))
     streams = [talk.ask("/echo", bytes(30_000 - 2 * i)[:16_000]) for i in range(8)]
     talk.pump(acknowledge=False)
-    assert talk.session.held == 8 * 16_000 - frames.DEFAULT_WINDOW
+    assert talk.session.sending.held == 8 * 16_000 - frames.DEFAULT_WINDOW
     while not talk.session.over and len(talk.of(StreamEnded)) < 8:
         before = sum(len(talk.body(stream)) for stream in streams)
         talk.client.increment_flow_control_window(7_000)
         talk.pump(acknowledge=False)
         assert sum(len(talk.body(stream)) for stream in streams) > before
-    assert talk.session.held == 0
+    assert talk.session.sending.held == 0
 
 
 def test_with_too_many_replies_that_wait_no_request_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,7 +382,7 @@ def test_with_too_many_replies_that_wait_no_request_is_taken(monkeypatch: pytest
     assert [event.stream_id for event in talk.of(StreamReset)] == [refused]
     talk.client.reset_stream(first)
     talk.pump()
-    assert talk.session.held == 0
+    assert talk.session.sending.held == 0
 
 
 def test_what_is_answered_is_forgotten_without_the_collector() -> None:

@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
 
     def _flush(self) -> None:
         self._flushing = False
-        frames = self.session.unsent()
+        frames = self.session.sending.unsent()
         if self.transport.is_closing():
             return
         if frames:
@@ -75,7 +75,7 @@ class Connection(asyncio.Protocol):
         if self.session.over:
             logger.debug("an HTTP/2 connection ends: %s", self.session.fault or "it has served its time")
             self.transport.close()
-        elif self.session.held:
+        elif self.session.sending.held:
             self._watch_reading()
 
     def pause_writing(self) -> None:
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
 
     def _look_whether_it_reads(self) -> None:
         self._stalled = None
-        if not self.session.held and not self.transport.get_write_buffer_size():
+        if not self.session.sending.held and not self.transport.get_write_buffer_size():
             return
         if self._left_for_client == self._read:
             self.transport.abort()

@@ -15,7 +15,7 @@ from hpack import Decoder, HPACKError, OversizedHeaderListError
 from dragoman.http2.frames import Code, ConnectionFault, StreamFault
 
 MAX_BYTES = 16 * 1024  # of all fields of a request, as SETTINGS_MAX_HEADER_LIST_SIZE counts them
-_DECODED_BYTES = 4 * MAX_BYTES  # of a request that is refused for its size; with more of them the connection ends
+MAX_DECODED_BYTES = 4 * MAX_BYTES  # of a request that is refused for its size; with more of them the connection ends
 _KNOWN_BLOCKS, _KNOWN_BYTES = 64, 1024  # how many are kept, and how long they may be
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _REQUIRED = frozenset({":method", ":scheme", ":path"})
@@ -28,7 +28,7 @@ class Blocks:
 
     def __init__(self, understand: Callable[[Mapping[str, str]], Any]) -> None:
         self._understand = understand
-        self._decoder = Decoder(_DECODED_BYTES)
+        self._decoder = Decoder(MAX_DECODED_BYTES)
         self._known: dict[bytes, tuple[Any, int]] = {}
 
     def request(self, block: bytes) -> tuple[Any, int]:
@@ -56,7 +56,7 @@ class Blocks:
         try:
             fields = [(field[0], field[1]) for field in self._decoder.decode(block, raw=True)]
         except OversizedHeaderListError:
-            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, f"header fields of more than {_DECODED_BYTES} bytes") from None
+            raise ConnectionFault(Code.ENHANCE_YOUR_CALM, f"header fields of more than {MAX_DECODED_BYTES} bytes") from None
         except HPACKError as error:
             raise ConnectionFault(Code.COMPRESSION_ERROR, f"header fields that cannot be decoded: {error}") from None
         if len(table) != size or (table and table[0] is not newest):

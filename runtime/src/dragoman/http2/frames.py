@@ -9,7 +9,6 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MAX_FRAME = 16_384  # bytes of a payload, until the other side says that it takes more (4.2)
 MAX_WINDOW = 2**31 - 1
 DEFAULT_WINDOW = 65_535
-DEFAULT_HEADER_TABLE = 4096
 
 HEAD = struct.Struct(">HBBBL")  # of a frame: its payload's length in two parts, its kind, its flags, its stream
 HEAD_BYTES = 9

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dragoman.http2.fields import MAX_BYTES, Blocks, trailer_fields
+from dragoman.http2.fields import MAX_BYTES, MAX_DECODED_BYTES, Blocks, trailer_fields
 from dragoman.http2.frames import (
     ACK,
     CONTINUATION,
@@ -44,10 +44,11 @@ from dragoman.http2.frames import (
     settings_of,
     window_update,
 )
+from dragoman.http2.sending import Sending
 from dragoman.http2.stream import Receiver, Stream
 
 Understand = Callable[[Mapping[str, str]], Any]  # a request's fields; it may raise `StreamFault`
-Open = Callable[[Stream, Any], Receiver]  # a request, by what its fields mean
+Open = Callable[[Stream, Any], Receiver | None]  # a request, by what its fields mean; None: these were enough to answer it
 
 MAX_STREAMS = 1000
 STREAM_WINDOW = 1024 * 1024  # bytes of one request that a client may send before it is told to go on
@@ -63,27 +64,22 @@ class Session:
     """`open_stream` is called with each request; `wake`, outside of `receive`, where something is to be sent: at once, or in a moment."""
 
     def __init__(self, understand: Understand, open_stream: Open, wake: Callable[[bool], None]) -> None:
-        self._blocks, self._open, self._wake = Blocks(understand), open_stream, wake
+        limits = {Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS, Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW}
+        limits[Setting.MAX_HEADER_LIST_SIZE] = MAX_BYTES
+        self.sending = Sending(wake, settings(limits) + window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW))
+        self._blocks, self._open = Blocks(understand), open_stream
         self.streams: dict[int, Stream] = {}
-        self.window = DEFAULT_WINDOW  # bytes that the client still takes, on all streams
-        self.max_frame = MAX_FRAME  # that the client takes
         self.greeted = False
         self.fault = ""  # why it has ended
-        self._first_window = DEFAULT_WINDOW  # of a new stream
         self._last = self._accepted = 0  # the newest stream; the newest that was not refused since this side leaves
-        self.retiring = self.leaving = self._receiving = False
+        self.retiring = self.leaving = False
         self._more = False  # whether more frames have come than the one that is looked at
         self._rest = b""  # of a frame that has not come whole
         self._head: tuple[int, int, list[bytes]] | None = None  # stream, flags and parts of a header block that goes on
         self._taken = 0  # bytes that the client was not told yet that it may send again
         self._cut: dict[int, None] = {}  # the newest streams that ended here while their client was sending
         self._taken_back = self._settings_seen = 0
-        self.held = 0  # bytes of replies that wait for the client's windows
-        self._held_back: dict[int, Stream] = {}  # streams whose replies wait for the connection's window, and not for their own
         self._unfinished: list[Stream] = []  # that began in what is received now, and have not ended
-        limits = {Setting.MAX_CONCURRENT_STREAMS: MAX_STREAMS, Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW}
-        limits[Setting.MAX_HEADER_LIST_SIZE] = MAX_BYTES
-        self._out = [settings(limits), window_update(0, CONNECTION_WINDOW - DEFAULT_WINDOW)]
         self._on = {
             DATA: self._data,
             HEADERS: self._headers,
@@ -112,7 +108,7 @@ class Session:
             return
         if self._rest:
             data = self._rest + data
-        self._receiving = True
+        self.sending.later = True
         try:
             read = self._read(data, 0) if self.greeted else self._greet(data)
             self._rest = data[read:]
@@ -122,87 +118,58 @@ class Session:
             self._unfinished.clear()
         except ConnectionFault as fault:
             self.fault = str(fault)
-            self._out.append(goaway(self._accepted, fault.code, self.fault))
+            self.sending.send(goaway(self._accepted, fault.code, self.fault))
         finally:
-            self._receiving = False
+            self.sending.later = False
 
     def lost(self) -> None:
         """The connection is no more."""
         self.fault = self.fault or "the connection is lost"
-        streams, self.streams = list(self.streams.values()), {}
-        for stream in streams:
+        for stream in list(self.streams.values()):
             self._forget(stream)
 
     def retire(self) -> None:
         """No more requests than are on their way here (6.8); once the client has answered that it knows, `leave`."""
         if not self.retiring:
             self.retiring = True
-            self.send(goaway(MAX_WINDOW, Code.NO_ERROR) + frame(PING, 0, 0, _FAREWELL))
+            self.sending.send(goaway(MAX_WINDOW, Code.NO_ERROR) + frame(PING, 0, 0, _FAREWELL))
 
     def leave(self) -> None:
         """No request more than are here; when these are answered, it is over."""
         if not self.leaving:
             self.leaving = True
-            self.send(goaway(self._accepted, Code.NO_ERROR))
+            self.sending.send(goaway(self._accepted, Code.NO_ERROR))
 
-    # --- sending ---
-
-    def unsent(self) -> bytes:
-        """What is to be sent now; it is not given twice."""
-        frames = b"".join(self._out)
-        self._out.clear()
-        return frames
-
-    def send(self, frames: bytes) -> None:
-        """Soon: what one turn of the loop sends goes in one piece."""
-        self._out.append(frames)
-        if not self._receiving:
-            self._wake(False)
-
-    def send_body(self, stream: Stream) -> None:
-        """As much of a reply as the client takes now (5.2); then its end, if that waits."""
-        body = stream.body
-        while body and (size := min(len(body), self.window, stream.window, self.max_frame)) > 0:
-            self.send(frame(DATA, 0, stream.id, bytes(body[:size])))
-            del body[:size]
-            stream.window -= size
-            self.window -= size
-            self.held -= size
-        if body and stream.window > 0:
-            self._held_back[stream.id] = stream
-        if not body and stream.trailers is not None:
-            stream.tail(stream.trailers)
+    # --- how a stream ends ---
 
     def end(self, stream: Stream, frames: bytes) -> None:
         """With these frames. Of a request that still comes the client is told that nobody needs the rest (8.1)."""
-        stream.ended = True
-        stream.receiver = None
-        self.streams.pop(stream.id, None)
-        self._out.append(frames)
+        self._close(stream)
         if not stream.request_ended:
-            self._out.append(reset(stream.id, Code.NO_ERROR))
+            frames += reset(stream.id, Code.NO_ERROR)
             self._cut_off(stream)
         elif self._taken_back:
             self._taken_back -= 1
-        if not self._receiving:
-            self._wake(not self.streams)  # nothing else is to come that could go with it
+        self.sending.send(frames, now=not self.streams)  # if nothing else is to come that could go with it
 
     def reset(self, stream: Stream, code: Code) -> None:
         """The request is not answered, or not to its end."""
-        self.send(reset(stream.id, code))
+        self.sending.send(reset(stream.id, code))
         if not stream.request_ended:
             self._cut_off(stream)
         self._forget(stream)
 
     def _forget(self, stream: Stream) -> None:
-        """Nothing more is said on it."""
-        receiver, stream.receiver, stream.ended = stream.receiver, None, True
-        self.streams.pop(stream.id, None)
-        self._held_back.pop(stream.id, None)
-        self.held -= len(stream.body)
-        stream.body.clear()
+        """Nothing more is said on it, and its receiver is told."""
+        receiver = self._close(stream)
+        self.sending.forget(stream)
         if receiver is not None:
             receiver.left()
+
+    def _close(self, stream: Stream) -> Receiver | None:
+        receiver, stream.receiver, stream.ended = stream.receiver, None, True
+        self.streams.pop(stream.id, None)
+        return receiver
 
     def _take_back(self) -> None:
         self._taken_back += 1
@@ -254,7 +221,7 @@ class Session:
     def _fail(self, identity: int, fault: StreamFault) -> None:
         stream = self.streams.get(identity)
         if stream is None:
-            self.send(reset(identity, fault.code))
+            self.sending.send(reset(identity, fault.code))
             return
         self.reset(stream, fault.code)
         self._take_back()  # a client may ask for this as often as it takes back (CVE-2025-8671)
@@ -274,7 +241,7 @@ class Session:
             raise ConnectionFault(Code.PROTOCOL_ERROR, "a continuation of nothing")
         identity, first, parts = self._head
         parts.append(payload)
-        if len(parts) > _CONTINUATIONS or sum(map(len, parts)) > 4 * MAX_BYTES:
+        if len(parts) > _CONTINUATIONS or sum(map(len, parts)) > MAX_DECODED_BYTES:
             raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "a header block in too many parts")
         if flags & END_HEADERS:
             self._head = None
@@ -288,12 +255,12 @@ class Session:
         if not identity & 1:
             raise ConnectionFault(Code.PROTOCOL_ERROR, f"a client's streams have odd numbers, not {identity}")
         self._last = identity
-        if self.leaving or len(self.streams) >= MAX_STREAMS or self.held > _HELD:
+        if self.leaving or len(self.streams) >= MAX_STREAMS or self.sending.held > _HELD:
             self._blocks.decoded(block)
             raise StreamFault(Code.REFUSED_STREAM, "too many streams at once")
         self._accepted = identity
         meaning, length = self._blocks.request(block)
-        stream = self.streams[identity] = Stream(self, identity, self._first_window)
+        stream = self.streams[identity] = Stream(self, identity, self.sending.first_window)
         stream.expected, stream.request_ended = length, bool(flags & END_STREAM)
         receiver = self._open(stream, meaning)
         if stream.ended:
@@ -324,7 +291,7 @@ class Session:
         size = len(payload)  # its padding counts, too (6.9.1)
         self._taken += size
         if self._taken > CONNECTION_WINDOW // 2:
-            self.send(window_update(0, self._taken))
+            self.sending.send(window_update(0, self._taken))
             self._taken = 0
         if flags & PADDED:
             payload, _ = content_of(payload, flags, prioritised=False)
@@ -336,7 +303,7 @@ class Session:
         if not ended:
             stream.taken += size
             if stream.taken > STREAM_WINDOW // 2:
-                self.send(window_update(identity, stream.taken))
+                self.sending.send(window_update(identity, stream.taken))
                 stream.taken = 0
         self._request(stream, payload, ended=ended)
 
@@ -385,22 +352,15 @@ class Session:
                 raise ConnectionFault(Code.FRAME_SIZE_ERROR, "an acknowledgement of settings with settings")
             return
         changes = settings_of(payload)
-        self.send(frame(SETTINGS, ACK, 0))
+        self.sending.send(frame(SETTINGS, ACK, 0))
         self._settings_seen += 1
         if self._settings_seen > _SETTINGS:
             raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "settings that change all the time")
-        before = self._first_window
         for name, value in changes:
             if name == Setting.MAX_FRAME_SIZE:
-                self.max_frame = value
+                self.sending.max_frame = value
             elif name == Setting.INITIAL_WINDOW_SIZE:
-                self._first_window = value
-        if self._first_window != before:
-            for stream in list(self.streams.values()):
-                stream.window += self._first_window - before
-                if stream.window > MAX_WINDOW:
-                    raise ConnectionFault(Code.FLOW_CONTROL_ERROR, "settings that make a window too large")
-                self._go_on(stream)
+                self.sending.first_windows(value, list(self.streams.values()))
 
     def _push_promise(self, flags: int, identity: int, payload: bytes) -> None:
         raise ConnectionFault(Code.PROTOCOL_ERROR, "a client does not push")
@@ -411,7 +371,7 @@ class Session:
         if len(payload) != 8:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"a ping of {len(payload)} bytes")
         if not flags & ACK:
-            self.send(frame(PING, ACK, 0, payload))
+            self.sending.send(frame(PING, ACK, 0, payload))
         elif payload == _FAREWELL and self.retiring:
             self.leave()
 
@@ -425,22 +385,10 @@ class Session:
             raise ConnectionFault(Code.FRAME_SIZE_ERROR, f"WINDOW_UPDATE of {len(payload)} bytes")
         more = int.from_bytes(payload, "big") & MAX_WINDOW
         if identity == 0:
-            self.window += more
-            if not more or self.window > MAX_WINDOW:
-                raise ConnectionFault(Code.FLOW_CONTROL_ERROR if more else Code.PROTOCOL_ERROR, f"a window that grows by {more}")
-            while self._held_back and self.window > 0:
-                _, stream = self._held_back.popitem()
-                self.send_body(stream)
+            self.sending.widen(more)
             return
         if identity > self._last:
             raise ConnectionFault(Code.PROTOCOL_ERROR, f"the window of stream {identity}, which is idle")
         found = self.streams.get(identity)
         if found is not None:
-            found.window += more
-            if not more or found.window > MAX_WINDOW:
-                raise StreamFault(Code.FLOW_CONTROL_ERROR if more else Code.PROTOCOL_ERROR, f"a window that grows by {more}")
-            self._go_on(found)
-
-    def _go_on(self, stream: Stream) -> None:
-        if stream.body:
-            self.send_body(stream)
+            self.sending.widen_stream(found, more)

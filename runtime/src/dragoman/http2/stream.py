@@ -39,11 +39,11 @@ class Stream:
         """The whole reply: two header blocks with what is between them."""
         if self.ended:
             return
-        session, size = self._session, len(body)
-        if size <= self.window and size <= session.window and size <= session.max_frame:
+        sending, size = self._session.sending, len(body)
+        if size <= self.window and size <= sending.window and size <= sending.max_frame:
             self.window -= size
-            session.window -= size
-            session.end(
+            sending.window -= size
+            self._session.end(
                 self,
                 b"".join(
                     (
@@ -60,13 +60,13 @@ class Stream:
 
     def head(self, block: bytes) -> None:
         if not self.ended:
-            self._session.send(frame(HEADERS, END_HEADERS, self.id, block))
+            self._session.sending.send(frame(HEADERS, END_HEADERS, self.id, block))
 
     def data(self, part: bytes) -> None:
         if not self.ended:
             self.body += part
-            self._session.held += len(part)
-            self._session.send_body(self)
+            self._session.sending.held += len(part)
+            self._session.sending.body(self)
 
     def tail(self, block: bytes) -> None:
         """The end of the reply. Where nothing was sent before, it is the whole of it."""

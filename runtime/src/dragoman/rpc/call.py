@@ -19,7 +19,7 @@ from dragoman.errors import BadRequest, CallError, RequestTimeout, TooLarge
 from dragoman.exchange import CLIENT_LEFT, Worker, request_id
 from dragoman.http2.fields import block_of
 from dragoman.http2.frames import Code
-from dragoman.http2.stream import Receiver, Stream
+from dragoman.http2.stream import Stream
 from dragoman.rpc.status import Status, status_of, trailers
 
 _ENCODINGS = ("identity", "deflate", "gzip")
@@ -30,7 +30,7 @@ _HEAD = b"\x88" + block_of(("content-type", "application/grpc"), ("grpc-accept-e
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 
-Drop = Callable[[], Any]  # what is done where nobody wants the answer any more
+Drop = Callable[[], Any] | None  # what is done where nobody wants the answer any more; None: it is given
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,16 +81,6 @@ def asked_of(fields: Mapping[str, str], methods: Mapping[str, Method]) -> Asked:
     return Asked(path, headers, method, timeout, encoding)
 
 
-class Refused:
-    """The receiver of a request that its header fields were enough to answer."""
-
-    def data(self, part: bytes, ended: bool) -> None:
-        pass
-
-    def left(self) -> None:
-        pass
-
-
 class Call:
     """Tells a method what has come whole, and the client what the method answers."""
 
@@ -116,7 +106,7 @@ class Call:
         self._received = bytearray()  # of what has not come whole
         self._held = 0  # bytes of it that are counted in
         self._begun = self._replied = False
-        self._drop: Drop | None = None
+        self._drop: Drop = None
         self._timer: asyncio.TimerHandle | None = None
         if method.before is not None:
             try:
@@ -268,11 +258,6 @@ class Call:
         self._worker.note(error, self.request, entered=False)
         self._worker.observe("", self._method.dialect, error.status, self.started, self.request)
         self.fail(error)
-
-
-def refuse(stream: Stream, block: bytes) -> Receiver:
-    stream.tail(block)
-    return Refused()
 
 
 def _prefixed(message: bytes) -> bytes:

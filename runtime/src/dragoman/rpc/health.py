@@ -48,12 +48,12 @@ class Health:
             call.answer(self._told(service))
         elif service is not None:
             call.end(Status.NOT_FOUND, f"there is no service {service!r} here")
-        return _nothing
+        return None
 
     def _watch(self, call: Call, sent: bytes) -> Drop:
         service = _service_of(call, sent)
         if service is None:
-            return _nothing
+            return None
         self._watching[call] = service
         call.reply(self._told(service))
         return lambda: self._watching.pop(call, None)
@@ -65,7 +65,3 @@ def _service_of(call: Call, sent: bytes) -> str | None:
     except DecodeError:
         call.end(Status.INVALID_ARGUMENT, f"the {len(sent)} bytes sent are not a HealthCheckRequest")
         return None
-
-
-def _nothing() -> None:
-    """Is to be dropped."""

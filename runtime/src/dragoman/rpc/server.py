@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from dragoman.accepting import Acceptor
 from dragoman.body import BodyLimit
 from dragoman.dialects.dialect import Rpc
 from dragoman.exchange import Worker
@@ -18,14 +17,13 @@ from dragoman.http2.connection import Connection
 from dragoman.http2.stream import Receiver, Stream
 from dragoman.registry import Registry
 from dragoman.rpc import health, reflection
-from dragoman.rpc.call import Asked, Call, Method, asked_of, refuse
+from dragoman.rpc.call import Asked, Call, Method, asked_of
 from dragoman.rpc.guard import RpcGuards
 from dragoman.rpc.health import Health
 from dragoman.rpc.reflection import Reflection
 from dragoman.rpc.unary import Answering, Predicting
 from dragoman.sockets import bind
 
-_BACKLOG = 2048
 _CONNECTION_AGE_SECONDS = 300.0  # connections age out, so that clients spread over workers and pods again
 
 
@@ -56,10 +54,9 @@ class GrpcServer:
 
     async def start(self) -> None:
         host, _, port = self._address.rpartition(":")
-        self._socket = bind(host.strip("[]"), int(port), "--grpc-port", reuse_port=True)
-        self._queue = self._socket.dup()  # the last hand on the accept queue when the listener closes
-        self._queue.setblocking(False)
-        self._server = await asyncio.get_running_loop().create_server(self._connection, sock=self._socket, backlog=_BACKLOG)
+        sock = bind(host.strip("[]"), int(port), "--grpc-port", reuse_port=True)
+        self._acceptor = Acceptor(sock, self._connection)
+        self._acceptor.start()
         self._health.say(serving=True)
 
     async def drain(self, grace_seconds: float, timeout_seconds: float) -> None:
@@ -69,7 +66,7 @@ class GrpcServer:
         """
         self._health.say(serving=False)
         await asyncio.sleep(grace_seconds)
-        await self._close_listener()
+        await self._acceptor.close()
         deadline = time.monotonic() + timeout_seconds
         await asyncio.sleep(0.05)  # what was accepted last has its first bytes by now
         while self._retire_all() and time.monotonic() < deadline:
@@ -93,24 +90,15 @@ class GrpcServer:
     def _understand(self, fields: Mapping[str, str]) -> Asked:
         return asked_of(fields, self._methods)
 
-    def _open(self, stream: Stream, asked: Asked) -> Receiver:
+    def _open(self, stream: Stream, asked: Asked) -> Receiver | None:
         if asked.method is None:
-            return refuse(stream, asked.refused)
+            stream.tail(asked.refused)
+            return None
         return Call(stream, asked, asked.method, self._worker)
 
     def _only_call(self) -> bool:
         """Whether the one client that there is waits for nothing else."""
         return len(self._connections) == 1 and next(iter(self._connections)).session.alone
-
-    async def _close_listener(self) -> None:
-        self._server.close()
-        loop = asyncio.get_running_loop()
-        with contextlib.suppress(BlockingIOError):
-            for _ in range(_BACKLOG):
-                sock: socket.socket = self._queue.accept()[0]
-                sock.setblocking(False)
-                await loop.connect_accepted_socket(self._connection, sock)
-        self._queue.close()
 
 
 def _is_busy(connection: Connection) -> bool:

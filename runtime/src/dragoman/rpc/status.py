@@ -15,8 +15,6 @@ _PLAIN = "".join(chr(c) for c in range(0x20, 0x7F) if c != ord("%"))
 
 class Status(IntEnum):
     OK = 0
-    CANCELLED = 1
-    UNKNOWN = 2
     INVALID_ARGUMENT = 3
     DEADLINE_EXCEEDED = 4
     NOT_FOUND = 5

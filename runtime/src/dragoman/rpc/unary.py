@@ -14,13 +14,11 @@ from dragoman.call import Call as ModelCall
 from dragoman.call import Prediction
 from dragoman.dialects.dialect import Request, Rpc
 from dragoman.errors import BadRequest, CallError
-from dragoman.exchange import CLIENT_LEFT, Worker, unexpected
+from dragoman.exchange import CLIENT_LEFT, LARGE_BODY, Worker, unexpected
 from dragoman.registry import Registry, ServedModel
 from dragoman.rpc.call import Call, Drop
 
 MessageCheck = Callable[[bytes, Request], None]  # of a message; raises what keeps the call out
-
-_LARGE_MESSAGE = 1024 * 1024  # bytes: decoding more takes so long that the loop would stand still for others
 
 
 class Predicting:
@@ -50,7 +48,7 @@ class Predicting:
             refuse_large({}, len(sent), BodyLimit(limits.max_request_bytes))
             deadline = call.started + min(limits.timeout_seconds, call.timeout_seconds)
             answer: asyncio.Future[Any]
-            if model.pool is None and len(sent) < _LARGE_MESSAGE:
+            if model.pool is None and len(sent) < LARGE_BODY:
                 decoded = self._decode(message, model)
                 answer = model.submit(decoded, deadline, self._alone())
                 reply = partial(self._reply, call, message, model, decoded, answer)
@@ -68,7 +66,7 @@ class Predicting:
             else:
                 answer.add_done_callback(finish)
             return answer.cancel
-        return _nothing_to_drop
+        return None
 
     async def _at_length(self, call: Call, message: Any, model: ServedModel, deadline: float) -> bytes:
         """Of a model that may have to be brought into memory, or of a large message."""
@@ -146,7 +144,3 @@ def parsed(rpc: Rpc, sent: bytes) -> Any:
         return rpc.parse(sent)
     except DecodeError:
         raise BadRequest(f"the {len(sent)} bytes sent to {rpc.method} are not the message that it takes") from None
-
-
-def _nothing_to_drop() -> None:
-    """Of a call that was answered at once."""
