@@ -70,7 +70,8 @@ class Acceptor:
         self._timer = self._left_since = None
         asyncio.get_running_loop().add_reader(self._socket, self._on_waiting)
 
-    def _unwatch(self, seconds: float, then: Callable[[], None]) -> None:
+    def _pause(self, seconds: float, then: Callable[[], None]) -> None:
+        """The socket is not watched for so long."""
         loop = asyncio.get_running_loop()
         if self._timer is None:
             loop.remove_reader(self._socket)
@@ -81,10 +82,10 @@ class Acceptor:
         waiting = _waiting(self._socket) if others else BACKLOG
         own = part(self._open, others, waiting)
         if not self._take(own):
-            self._unwatch(_RETRY_SECONDS, self._watch)
+            self._pause(_RETRY_SECONDS, self._watch)
         elif own < waiting:  # the socket stays readable until another worker has taken the rest: not to be woken again and again
             self._left_since = asyncio.get_running_loop().time()
-            self._unwatch(_LOOK_SECONDS, self._on_left)
+            self._pause(_LOOK_SECONDS, self._on_left)
 
     def _on_left(self) -> None:
         """A look at what was left to others."""
@@ -95,9 +96,9 @@ class Acceptor:
         waiting = _waiting(self._socket)
         own = waiting if now - self._left_since >= PATIENCE_SECONDS else part(self._open, self._others(), waiting)
         if not self._take(own):
-            self._unwatch(_RETRY_SECONDS, self._watch)
+            self._pause(_RETRY_SECONDS, self._watch)
         elif own < waiting:
-            self._unwatch(_LOOK_SECONDS, self._on_left)
+            self._pause(_LOOK_SECONDS, self._on_left)
         else:
             self._watch()
 

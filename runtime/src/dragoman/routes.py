@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request as StarletteRequest
@@ -124,6 +125,4 @@ def _kept_out(check: Check | None, request: Request, worker: Worker) -> CallErro
 
 
 def _plain(error: CallError) -> Reply:
-    import orjson
-
     return Reply(error.status, orjson.dumps({"error": error.message}), headers=error.headers)

@@ -30,9 +30,8 @@ class EstimatorPredictor:
     signature: Signature
     rows_independent: bool
     feed: Feed
-    short: Mapping[str, Callable[[Any], Any]] = field(
-        default_factory=dict
-    )  # by output: its method without checks; None: not with these rows
+    # by output: its method without checks; None: not with these rows
+    short: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
 
     def predict(self, table: Table, outputs: Sequence[str], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Raises `InvalidInput` where the estimator refuses the rows themselves, and whatever else it raises."""

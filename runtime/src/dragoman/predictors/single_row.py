@@ -17,6 +17,7 @@ from dragoman.predictors.feed import FLOAT32, FLOAT64, is_plain
 from dragoman.table import Array
 
 _NORMAL, _FLOAT64 = 0, 1  # C_API_PREDICT_NORMAL, C_API_DTYPE_FLOAT64
+_FIRST = 0  # iteration: by the trees from the first on
 Single = Callable[[Array], Array]  # a row, shape (1, features), to what the booster answers
 
 
@@ -87,7 +88,7 @@ class _Lightgbm:
             return None
         handle = ctypes.c_void_p()
         best = booster.best_iteration if booster.best_iteration > 0 else -1  # as Booster.predict does
-        if begin(booster._handle, _NORMAL, 0, best, _FLOAT64, features, ctypes.c_char_p(b"num_threads=1"), ctypes.byref(handle)):
+        if begin(booster._handle, _NORMAL, _FIRST, best, _FLOAT64, features, ctypes.c_char_p(b"num_threads=1"), ctypes.byref(handle)):
             return None
         return cls(_LIB, handle, features, like.shape, booster)
 
@@ -108,13 +109,14 @@ class _Xgboost:
         rows = {"data": [self._row.ctypes.data, False], "typestr": self._row.dtype.str, "shape": [1, features], "version": 3}
         # as inplace_predict says it: what is missing is NaN
         wishes: dict[str, Any] = {
-            "type": 0,
+            "type": _NORMAL,
             "training": False,
             "iteration_begin": int(rounds[0]),
             "iteration_end": int(rounds[1]),
             "cache_id": 0,
+            "missing": float("nan"),
+            "strict_shape": False,
         }
-        wishes |= {"missing": float("nan"), "strict_shape": False}
         self._shape, self._dimensions = ctypes.POINTER(ctypes.c_uint64)(), ctypes.c_uint64()
         self._found, self._to = ctypes.POINTER(ctypes.c_float)(), ctypes.c_void_p(self._answer.ctypes.data)
         self._given = (
