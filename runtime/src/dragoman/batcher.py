@@ -100,19 +100,23 @@ class Batcher:
         rows = sum([w.call.table.rows for w in batch])
         if self._expected.get(_size(batch[0].call, rows), self._unknown) < INLINE_SECONDS:
             answers, seconds = self._run(batch)
-            self._deal(batch, answers, seconds)
+            self._deal(batch, rows, answers, seconds)
             self._go_on(loop, inline_seconds=seconds)
         else:
             self._thread = self._thread or ThreadPoolExecutor(1, thread_name_prefix="predict")
             running = loop.run_in_executor(self._thread, self._run, batch)
-            running.add_done_callback(lambda done: self._thread_done(batch, done, loop))
+            running.add_done_callback(lambda done: self._thread_done(batch, rows, done, loop))
 
     def _thread_done(
-        self, batch: list[_Waiting], done: asyncio.Future[tuple[list[Prediction | Exception], float]], loop: asyncio.AbstractEventLoop
+        self,
+        batch: list[_Waiting],
+        rows: int,
+        done: asyncio.Future[tuple[list[Prediction | Exception], float]],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         if done.cancelled():
             return
-        self._deal(batch, *done.result())
+        self._deal(batch, rows, *done.result())
         self._go_on(loop)
 
     def _go_on(self, loop: asyncio.AbstractEventLoop, inline_seconds: float = 0.0) -> None:
@@ -193,8 +197,8 @@ class Batcher:
         self._expected[size] = before + _SMOOTHING * (seconds - before)
         self._observe(seconds, rows)
 
-    def _deal(self, batch: list[_Waiting], answers: Iterable[Prediction | Exception], seconds: float) -> None:
-        self._learn(batch[0].call, sum([w.call.table.rows for w in batch]), seconds)
+    def _deal(self, batch: list[_Waiting], rows: int, answers: Iterable[Prediction | Exception], seconds: float) -> None:
+        self._learn(batch[0].call, rows, seconds)
         for waiting, answer in zip(batch, answers, strict=True):
             if waiting.answer.done():
                 continue

@@ -20,10 +20,14 @@ def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
     scores = _Scores.of(model)
     if scores is None:
         return {}
+    from numpy import errstate
 
     def values(rows: Any) -> Any:
         found = scores(rows)
-        return None if found is None else model._loss.link.inverse(found.ravel())
+        if found is None:
+            return None
+        with errstate(over="ignore"):
+            return model._loss.link.inverse(found.ravel())
 
     def labels(rows: Any) -> Any:
         found = scores(rows)
@@ -33,7 +37,10 @@ def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
 
     def probabilities(rows: Any) -> Any:
         found = scores(rows)
-        return None if found is None else model._loss.predict_proba(found)
+        if found is None:
+            return None
+        with errstate(all="ignore"):
+            return model._loss.predict_proba(found)
 
     def decisions(rows: Any) -> Any:
         found = scores(rows)

@@ -89,7 +89,8 @@ def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
     kind = type(model).__name__
     if type(model).__module__ != "lightgbm.sklearn" or callable(model._objective) or model.n_jobs is None:
         return {}
-    if model._other_params.keys() - {"verbose", "verbosity"}:
+    classes = model.classes_ if kind == "LGBMClassifier" else None
+    if model._other_params.keys() - {"verbose", "verbosity"} or (classes is not None and len(classes) < 2):
         return {}
     from dragoman.predictors.feed import FLOAT64, is_plain
     from dragoman.predictors.single_row import of_lightgbm
@@ -99,22 +100,28 @@ def short_ways(model: Any) -> dict[str, Callable[[Any], Any]]:
     def values(rows: Any) -> Any:
         return plain_rows(rows) if is_plain(rows, FLOAT64, width) else None
 
+    if classes is None:
+        return {"predict": values} if kind in ("LGBMRegressor", "LGBMRanker", "LGBMModel") else {}
+    first, second, several = classes[:1], classes[1:], len(classes) > 2
+
     def probabilities(rows: Any) -> Any:
         import numpy as np
 
         found = values(rows)
-        return found if found is None or model.n_classes_ > 2 else np.vstack((1.0 - found, found)).T
+        return found if found is None or several else np.vstack((1.0 - found, found)).T
 
     def labels(rows: Any) -> Any:
         found = values(rows)
         if found is None:
             return None
+        if several:
+            return classes[found.argmax(axis=1)]
         # of two the second where it is the more probable, as the first largest of (1 - p, p) says
-        return model.classes_[found.argmax(axis=1) if model.n_classes_ > 2 else (found > 1.0 - found).astype(int)]
+        if len(found) == 1:
+            return (second if (probability := found.item()) > 1.0 - probability else first).copy()
+        return classes[(found > 1.0 - found).astype(int)]
 
-    if kind == "LGBMClassifier":
-        return {"predict": labels, "predict_proba": probabilities}
-    return {"predict": values} if kind in ("LGBMRegressor", "LGBMRanker", "LGBMModel") else {}
+    return {"predict": labels, "predict_proba": probabilities}
 
 
 def _header(path: Path) -> dict[str, str]:

@@ -30,21 +30,23 @@ class EstimatorPredictor:
     signature: Signature
     rows_independent: bool
     feed: Feed
-    # by output: its method without checks; None: not with these rows
+    # by output: its method without checks, that warns of nothing; None: not with these rows
     short: Mapping[str, Callable[[Any], Any]] = field(default_factory=dict)
 
     def predict(self, table: Table, outputs: Sequence[str], arguments: Mapping[str, Any]) -> Mapping[str, Any]:
         """Raises `InvalidInput` where the estimator refuses the rows themselves, and whatever else it raises."""
-        rows = self.feed(table)
-        with np.errstate(all="ignore"):
-            return {name: self._call(name, rows, arguments) for name in outputs}
+        rows, answers = self.feed(table), {}
+        if self.short and not arguments:
+            answers = {name: answer for name in outputs if name in self.short and (answer := self.short[name](rows)) is not None}
+        if len(answers) < len(outputs):
+            with np.errstate(all="ignore"):
+                answers |= {name: self._call(name, rows, arguments) for name in outputs if name not in answers}
+        return answers
 
     def _call(self, name: str, rows: Any, arguments: Mapping[str, Any]) -> Any:
         method = getattr(self.model, name)
         if arguments:
             refuse_unknown_arguments(name, method, arguments)
-        elif name in self.short and (answer := self.short[name](rows)) is not None:
-            return answer
         try:
             return by_rows(method(rows, **arguments))
         except ValueError as error:
