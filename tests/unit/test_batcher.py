@@ -3,7 +3,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +18,16 @@ from dragoman.signature import Signature
 from dragoman.table import Table
 
 FAR = float("inf")
+
+
+class Clock:
+    """Stands still but for what predicts are said to take: no test depends on how busy the machine is."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
 
 
 class Recording:
@@ -44,7 +53,7 @@ def rows(*values: float) -> Table:
     return Table.of_array(np.array(values, dtype=float).reshape(-1, 1))
 
 
-def batcher(predictor: Recording, *, max_rows: int = 64, independent: bool = True, clock: Callable[[], float] = time.monotonic) -> Batcher:
+def batcher(predictor: Recording, *, max_rows: int = 64, independent: bool = True, clock: Callable[[], float] = lambda: 0.0) -> Batcher:
     slot = Heartbeats.create(1).slot(0)
     made = Batcher(predictor, max_rows=max_rows, rows_independent=independent, slot=slot, observe=lambda seconds, n: None, clock=clock)
     made.expect(0.0)
@@ -141,8 +150,13 @@ def test_rows_that_nobody_wants_explained_do_not_go_with_those_that_are() -> Non
 
 
 def test_an_explanation_that_is_slow_does_not_send_predicts_to_the_thread() -> None:
-    predictor = Recording(lambda table: time.sleep(0.02 if predictor.calls[-1][1] == ("explain",) else 0))
-    made = batcher(predictor)
+    clock = Clock()
+
+    def last(table: Table) -> None:
+        clock.now += 0.02 if predictor.calls[-1][1] == ("explain",) else 0.0001
+
+    predictor = Recording(last)
+    made = batcher(predictor, clock=clock)
 
     async def turns() -> None:
         await made.submit(Call(rows(1), outputs=("explain",)), FAR)
@@ -160,18 +174,19 @@ def test_what_comes_during_a_long_predict_is_read_before_the_next_one() -> None:
     """A request that is to be refused waits for one predict, and not for two."""
     seen: list[str] = []
     here, there = socket.socketpair()
+    clock = Clock()
 
     def predict(table: Table) -> None:
         seen.append("predict")
         there.send(b"x")
-        time.sleep(0.002)
+        clock.now += 0.002
 
     async def turns() -> None:
         asyncio.get_running_loop().add_reader(here, lambda: seen.append(here.recv(1).decode()))
         await asyncio.gather(*(made.submit(Call(rows(value)), FAR) for value in (1, 2, 3)))
 
     with here, there:
-        made = batcher(Recording(predict), independent=False)
+        made = batcher(Recording(predict), independent=False, clock=clock)
         asyncio.run(turns())
     assert seen[:5] == ["predict", "x", "predict", "x", "predict"]
 
