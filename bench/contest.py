@@ -139,6 +139,15 @@ def pss_bytes(pid: int) -> int:
     return total
 
 
+def yielding(pid: int, *, yields: bool) -> None:
+    """Whether a process and all its descendants run only while nobody else wants their core (Linux: SCHED_IDLE), or as usual."""
+    policy = os.SCHED_IDLE if yields else os.SCHED_OTHER
+    for one in [pid, *descendants(pid)]:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for thread in Path(f"/proc/{one}/task").iterdir():
+                os.sched_setscheduler(int(thread.name), policy, os.sched_param(0))
+
+
 def cpu_seconds(pid: int) -> float:
     """User and system time, until now, of a process and all its living descendants."""
     ticks = 0

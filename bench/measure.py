@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import msgspec
 from bench import wrk
 from bench.cases import CASES, Case
-from bench.contest import cpu_seconds, pss_bytes
+from bench.contest import cpu_seconds, pss_bytes, yielding
 from bench.findings import Cell, Results, Start
 from bench.quiet import Quiet
 from bench.servers import Server, Up, up
@@ -29,17 +29,22 @@ class Pace:
 def side_by_side(
     results: Results, quiet: Quiet, case: Case, servers: Sequence[Server], connections: Sequence[int], pace: Pace, workers: int = 1
 ) -> None:
-    """All servers of a case are up at once, on core 0 (several workers: on both); those that fail are left out, with the reason."""
+    """All servers of a case are up at once, on core 0 (several workers: on both), and while one is asked the others leave it the core.
+
+    Those that fail are left out, with the reason.
+    """
     with ExitStack() as stack:
         living = [found for server in servers if (found := _up(stack, results, quiet, server, case, workers)) is not None]
         for count in connections:
             with quiet.alone():
                 cells = {u.server.name: Cell(case.name, u.server.name, count, workers, []) for u in living}
                 for one in list(living):
+                    _others_yield(living, one)
                     if not _warmed(results, one, case, count):
                         living.remove(one)
                 for turn in range(pace.rounds):
                     for one in _rotated(living, turn):
+                        _others_yield(living, one)
                         load = _asked(results, one, case, count, pace.seconds)
                         if load is None:
                             living.remove(one)
@@ -65,6 +70,12 @@ def _up(stack: ExitStack, results: Results, quiet: Quiet, server: Server, case: 
 def leave_out(results: Results, server: Server, case: Case, why: str) -> None:
     results.left_out[f"{server.label}, {case.name}"] = why
     print(f"left out: {server.label}, {case.name}: {why}", flush=True)
+
+
+def _others_yield(living: Sequence[Up], asked: Up) -> None:
+    """Servers that wait for their turn are not idle: the timers of some would be seen in the others' p99."""
+    for one in living:
+        yielding(one.pid, yields=one is not asked)
 
 
 def _rotated(living: Sequence[Up], turn: int) -> list[Up]:
