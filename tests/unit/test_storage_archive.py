@@ -210,6 +210,15 @@ def test_a_huge_table_of_contents_is_refused_before_it_is_read(tmp_path: Path) -
         unpacked(tmp_path, bytes(content))
 
 
+@pytest.mark.parametrize("name", ["model", "schema.json"])  # a skops file has the latter, and is looked for first
+def test_an_entry_that_begins_before_its_archive_is_damage(tmp_path: Path, name: str) -> None:
+    content = bytearray(zipped({name: b"1" * 100}))
+    end = content.rfind(b"PK\x05\x06")
+    content[end + 16 : end + 20] = struct.pack("<L", struct.unpack("<L", content[end + 16 : end + 20])[0] + 50)  # where the table is
+    with pytest.raises(ModelLoadFailed, match="damaged"):
+        unpacked(tmp_path, bytes(content))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("damage", ["cut", "flip"])
 def test_a_damaged_archive_is_told_as_damaged(tmp_path: Path, kind: str, damage: str) -> None:

@@ -153,9 +153,10 @@ def _is_skops(path: Path) -> bool:
         with path.open("rb") as file:
             _bound_zip_index(file, path.name)
             with zipfile.ZipFile(file) as archive:
-                if _SKOPS not in archive.namelist():
+                schemas = [entry for entry in _zipped(archive) if entry.filename == _SKOPS]
+                if not schemas:
                     return False
-                with archive.open(_SKOPS) as schema:
+                with archive.open(schemas[-1]) as schema:
                     return b'"_skops_version"' in schema.read(_INDEX_BYTES)
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, zlib.error, struct.error, UnsupportedFormat, ValueError):
         return False  # unpacking it says what is wrong
@@ -223,7 +224,7 @@ def _read_zip(path: Path, unpacker: _Unpacker) -> None:
     with path.open("rb") as file:
         _bound_zip_index(file, path.name)
         with zipfile.ZipFile(file) as archive:
-            for entry in archive.infolist():
+            for entry in _zipped(archive):
                 unpacker.saw_entry()
                 kind = stat.S_IFMT(entry.external_attr >> 16)
                 if kind == stat.S_IFLNK:
@@ -234,6 +235,16 @@ def _read_zip(path: Path, unpacker: _Unpacker) -> None:
                     raise unpacker.refuse(entry.filename, "is encrypted")
                 if not entry.is_dir():
                     _add_zipped(archive, entry, unpacker)
+
+
+def _zipped(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Its entries. Raises `BadZipFile` where one is said to begin before the file does, which zipfile takes for the system's error."""
+    import zipfile
+
+    entries = archive.infolist()
+    if any(entry.header_offset < 0 for entry in entries):
+        raise zipfile.BadZipFile("an entry of its table of contents begins before the file does")
+    return entries
 
 
 def _add_zipped(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, unpacker: _Unpacker) -> None:
