@@ -17,6 +17,7 @@ import httpx
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tests.support.rpcs import rpcs_of
 from tests.support.serving import Server, eventually, manifest, run, serving
 from tests.unit.models import IRIS as IRIS_VIEW
 
@@ -75,7 +76,7 @@ def every_path() -> list[Place]:
 
 
 PATHS = every_path()
-RPCS = [(name, rpc) for name, surface in surfaces().items() for rpc in surface.rpcs]
+RPCS = [(name, rpc) for name, surface in surfaces().items() for rpc in rpcs_of(surface)]
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from google.protobuf import descriptor_pb2, json_format
 from grpc_tools import protoc  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.rpcs import rpcs_of
 from tests.unit.models import IRIS, PENGUINS, ServedAs
 from tritonclient.grpc import service_pb2
 
@@ -24,8 +25,9 @@ from dragoman import errors
 from dragoman.call import Call, Prediction
 from dragoman.check import Checker
 from dragoman.dialects.dialect import Rpc
-from dragoman.dialects.v2_grpc import SERVICE, V2Grpc
+from dragoman.dialects.v2_grpc import V2Grpc
 from dragoman.errors import BadRequest, CallError, NotFound, NotReady
+from dragoman.open_inference import GRPC_SERVICE
 from dragoman.proto import open_inference as pb
 from dragoman.rpc.status import status_of
 from dragoman.signature import Field, Signature
@@ -38,7 +40,7 @@ FAILED = msgspec.structs.replace(IRIS, name="bad", state="Failed", reason="Model
 
 def rpc(method: str, *models: ServedAs) -> Rpc:
     surface = V2Grpc().surface([(model, msgspec.Struct()) for model in models or (IRIS,)])
-    return next(r for r in surface.rpcs if r.method == f"/{SERVICE}/{method}")
+    return next(r for r in rpcs_of(surface) if r.method == f"/{GRPC_SERVICE}/{method}")
 
 
 def answered(method: str, *models: ServedAs, **fields: Any) -> Any:
@@ -366,7 +368,7 @@ def test_the_repository_is_listed_and_is_an_administrators_to_change() -> None:
     ]
     assert [m.name for m in answered("RepositoryIndex", IRIS, LOADING, ready=True).models] == ["iris"]
     for order in ("Load", "Unload"):
-        rpc = next(r for r in V2Grpc().surface([(IRIS, msgspec.Struct())]).rpcs if r.method.endswith(f"RepositoryModel{order}"))
+        rpc = next(r for r in rpcs_of(V2Grpc().surface([(IRIS, msgspec.Struct())])) if r.method.endswith(f"RepositoryModel{order}"))
         assert (rpc.order, rpc.admin) == (order.lower(), True)
 
 
@@ -393,6 +395,6 @@ def test_every_error_has_a_grpc_status(kind: type[CallError]) -> None:
 def test_the_grpcurl_example_predicts(model: ServedAs) -> None:
     words = shlex.split(V2Grpc().example(model, msgspec.Struct(), "http://127.0.0.1:9000"))
     assert words[:3] == ["grpcurl", "-plaintext", "-d"]
-    assert words[4:] == ["127.0.0.1:9000", f"{SERVICE}/ModelInfer"]
+    assert words[4:] == ["127.0.0.1:9000", f"{GRPC_SERVICE}/ModelInfer"]
     request = json_format.ParseDict(json.loads(words[3]), pb.ModelInferRequest())
     assert Checker(model.signature)(decoded(request, model).table).rows == 1

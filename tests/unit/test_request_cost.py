@@ -29,6 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tests.support.models import iris, loaded
+from tests.support.rpcs import rpcs_of
 
 from dragoman import manifest
 from dragoman.admission import Admission
@@ -136,8 +137,8 @@ class Served:
 
     def connect_grpc(self) -> None:
         models = {"iris": self.model}
-        server = GrpcServer({"v2_grpc": surfaces(models)["v2_grpc"].rpcs}, models, self._worker, "127.0.0.1:0")
-        self.protocol = server._connection()
+        server = GrpcServer({"v2_grpc": rpcs_of(surfaces(models)["v2_grpc"])}, models, self._worker)
+        self.protocol = server.connection()
         self.protocol.connection_made(self.wire)
         self.protocol.data_received(PREFACE + settings({}))
 

@@ -17,6 +17,7 @@ import pytest
 from grpc_tools import protoc  # type: ignore[import-untyped]
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.rpcs import rpcs_of
 from tests.unit.models import IRIS, PENGUINS, ServedAs
 
 from dragoman.call import RECOMMEND, Call, Prediction
@@ -198,7 +199,7 @@ def test_a_model_of_which_nothing_is_known_answers_where_no_other_does() -> None
 def test_models_of_which_nothing_is_known_do_not_clash() -> None:
     others = [msgspec.structs.replace(FAILED, name=name) for name in ("one", "two")]
     assert {predict.model.name for predict in predicts(*others).values()} == {"one"}
-    (rpc,) = seldon_grpc.SeldonGrpc().surface([(model, Seldon()) for model in others]).rpcs
+    (rpc,) = rpcs_of(seldon_grpc.SeldonGrpc().surface([(model, Seldon()) for model in others]))
     assert rpc.model
     assert rpc.model(None).name == "one"
 
@@ -209,7 +210,7 @@ def test_two_models_cannot_both_be_classified_by() -> None:
 
 
 def test_a_recommender_alone_has_no_classify() -> None:
-    assert not seldon_grpc.SeldonGrpc().surface([(RECOMMENDER, Seldon())]).rpcs
+    assert not rpcs_of(seldon_grpc.SeldonGrpc().surface([(RECOMMENDER, Seldon())]))
 
 
 @given(st.lists(st.tuples(st.integers(), st.floats(-1e9, 1e9)), max_size=20), st.integers(0, 30))
@@ -340,7 +341,7 @@ def test_the_curl_example_recommends() -> None:
 
 
 def classify() -> Rpc:
-    (rpc,) = seldon_grpc.SeldonGrpc().surface([(msgspec.structs.replace(IRIS, revision="r-1"), Seldon(model_name="M"))]).rpcs
+    (rpc,) = rpcs_of(seldon_grpc.SeldonGrpc().surface([(msgspec.structs.replace(IRIS, revision="r-1"), Seldon(model_name="M"))]))
     return rpc
 
 

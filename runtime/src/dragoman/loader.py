@@ -81,15 +81,12 @@ def run(boot: Boot, channel: socket.socket, sockets: Sockets, heartbeats: Heartb
 
 def _import_ahead(boot: Boot) -> None:
     """What workers need, while the model is fetched, or tried: shared by all of them."""
-    import dragoman.worker
     from dragoman.dialects import DIALECTS, OPTIONS
 
     enabled = {option for m in boot.manifests for option in m.spec.serving.dialects.enabled()}
     for name, option in OPTIONS.items():
         if option in enabled:
             DIALECTS[name]
-    if {"v2", "seldon"} & enabled:
-        import dragoman.rpc.server  # noqa: F401
 
 
 class Loader:

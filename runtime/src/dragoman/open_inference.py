@@ -16,7 +16,20 @@ from dragoman.tensors import Tensor
 
 SERVER = "dragoman"
 EXTENSIONS = ("binary_tensor_data", "model_repository")
+GRPC_SERVICE = "inference.GRPCInferenceService"
 ORDERS: tuple[Literal["load", "unload"], ...] = ("load", "unload")  # of the model repository extension, for administrators
+
+# Where the elements of a tensor are when they are not raw; FP16 and BF16 have no field.
+GRPC_CONTENTS: Mapping[str, str] = {
+    "BOOL": "bool_contents",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_contents"),
+    "INT64": "int64_contents",
+    **dict.fromkeys(("UINT8", "UINT16", "UINT32"), "uint_contents"),
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
 
 # Request parameters that the protocol and its extensions know (Triton's sequences and scheduling, MLServer's content types); any other
 # is the model's.

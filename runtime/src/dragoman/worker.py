@@ -20,6 +20,7 @@ from dragoman.app import Application, surfaces
 from dragoman.errors import ServeError, WorkerFailed
 from dragoman.exchange import Worker
 from dragoman.following import Follower, warm_up
+from dragoman.grpc_port import GrpcPort
 from dragoman.heartbeat import Heartbeats
 from dragoman.kept import Stores
 from dragoman.messages import Boot, Load, Message, Ready, WorkerEnded, encode
@@ -102,7 +103,7 @@ async def _serve(
     others = partial(heartbeats.connections_of_others, index)
     http = HttpServer(app, sockets.listener, settings.head_seconds, keep_alive, others, slot.connections)
     worker.only_client = http.only_client
-    servers = [http, *_grpc(models, worker, sockets)]
+    servers: list[HttpServer | GrpcPort] = [http, *_grpc(models, worker, sockets)]
     for name, outcome in outcomes.items():
         if outcome.predictor is not None:
             warm_up(outcome.predictor, outcome.signature, name)
@@ -139,14 +140,10 @@ def _observer(own: Metrics, model: str) -> Callable[[float, int], None]:
     return observe
 
 
-def _grpc(models: Mapping[str, ServedModel], worker: Worker, sockets: Sockets) -> list[HttpServer]:
-    """The gRPC server, where an enabled dialect has methods for it."""
+def _grpc(models: Mapping[str, ServedModel], worker: Worker, sockets: Sockets) -> list[GrpcPort]:
+    """Where an enabled dialect has methods for it."""
     rpcs = {name: surface.rpcs for name, surface in surfaces(models).items() if surface.rpcs}
-    if not rpcs:
-        return []
-    from dragoman.rpc.server import GrpcServer
-
-    return [GrpcServer(rpcs, models, worker, sockets.grpc_address)]  # type: ignore[list-item]
+    return [GrpcPort(rpcs, models, worker, sockets.grpc_address)] if rpcs else []
 
 
 async def _tick(tick: Callable[[], None]) -> None:

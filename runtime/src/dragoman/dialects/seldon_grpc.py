@@ -42,7 +42,7 @@ class SeldonGrpc:
             )
         model, options = found[0]
         assert isinstance(options, Options)
-        return Surface(rpcs=[_classify(model, options)])
+        return Surface(rpcs=lambda: [_classify(model, options)])
 
     def error(self, error: CallError, request: Request) -> Reply:
         """Over gRPC an error is its status and its message."""

@@ -15,9 +15,9 @@ _State = pb.HealthCheckResponse.ServingStatus
 
 
 class Health:
-    def __init__(self, services: Collection[str]) -> None:
+    def __init__(self, services: Collection[str], *, serving: bool) -> None:
         self._services = {"", *services}
-        self._state: _State = pb.HealthCheckResponse.NOT_SERVING
+        self._state = _state(serving=serving)
         self._watching: dict[Call, str] = {}  # and which service
 
     def methods(self) -> dict[str, Method]:
@@ -28,7 +28,7 @@ class Health:
 
     def say(self, *, serving: bool) -> None:
         """From now on; those who watch are told."""
-        self._state = pb.HealthCheckResponse.SERVING if serving else pb.HealthCheckResponse.NOT_SERVING
+        self._state = _state(serving=serving)
         for call, service in list(self._watching.items()):
             call.reply(self._told(service))
 
@@ -57,6 +57,10 @@ class Health:
         self._watching[call] = service
         call.reply(self._told(service))
         return lambda: self._watching.pop(call, None)
+
+
+def _state(*, serving: bool) -> _State:
+    return pb.HealthCheckResponse.SERVING if serving else pb.HealthCheckResponse.NOT_SERVING
 
 
 def _service_of(call: Call, sent: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""The gRPC server of one worker: the dialects' methods, standard health and reflection, on the worker's own event loop."""
+"""What answers gRPC in one worker: the dialects' methods, standard health and reflection, on the worker's own event loop."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dragoman.accepting import Acceptor
 from dragoman.body import BodyLimit
 from dragoman.dialects.dialect import Rpc
 from dragoman.exchange import Worker
@@ -22,19 +21,18 @@ from dragoman.rpc.guard import RpcGuards
 from dragoman.rpc.health import Health
 from dragoman.rpc.reflection import Reflection
 from dragoman.rpc.unary import Answering, Predicting
-from dragoman.sockets import bind
 
 _CONNECTION_AGE_SECONDS = 300.0  # connections age out, so that clients spread over workers and pods again
 
 
 class GrpcServer:
-    """Listens with SO_REUSEPORT on the port that the supervisor holds: long connections are spread over the workers by the kernel."""
+    """`rpcs` by their dialect. `serving`: what health says."""
 
-    def __init__(self, rpcs: Mapping[str, Sequence[Rpc]], models: Registry, worker: Worker, address: str) -> None:
-        self._worker, self._address = worker, address
+    def __init__(self, rpcs: Mapping[str, Sequence[Rpc]], models: Registry, worker: Worker, *, serving: bool = True) -> None:
+        self._worker = worker
         self._connections: set[Connection] = set()
         services = sorted({rpc.method.split("/")[1] for found in rpcs.values() for rpc in found})
-        self._health = Health(services)
+        self._health = Health(services, serving=serving)
         self._methods: dict[str, Method] = self._health.methods()
         guards = RpcGuards(Guards(models, worker))
         described = Reflection([*services, health.SERVICE, reflection.SERVICE])
@@ -52,21 +50,20 @@ class GrpcServer:
                 before = guards.before(dialect, rpc)
                 self._methods[rpc.method] = Method(act, dialect=dialect, limit=largest, timeout_seconds=longest, before=before)
 
-    async def start(self) -> None:
-        host, _, port = self._address.rpartition(":")
-        sock = bind(host.strip("[]"), int(port), "--grpc-port", reuse_port=True)
-        self._acceptor = Acceptor(sock, self._connection)
-        self._acceptor.start()
-        self._health.say(serving=True)
+    def connection(self) -> Connection:
+        """One that a client has opened."""
+        age = _CONNECTION_AGE_SECONDS * random.uniform(0.9, 1.1)  # those that came together do not leave together
+        return Connection(self._understand, self._open, self._connections, age)
 
-    async def drain(self, grace_seconds: float, timeout_seconds: float) -> None:
-        """Health falls at once; after the grace no new calls are taken, and those in flight finish.
+    def fall(self) -> None:
+        """Health says so at once; calls are still taken."""
+        self._health.say(serving=False)
+
+    async def finish(self, timeout_seconds: float) -> None:
+        """No new calls are taken, and those in flight finish.
 
         Streams (a client that watches health) are not waited for: they have no end of their own.
         """
-        self._health.say(serving=False)
-        await asyncio.sleep(grace_seconds)
-        await self._acceptor.close()
         deadline = time.monotonic() + timeout_seconds
         await asyncio.sleep(0.05)  # what was accepted last has its first bytes by now
         while self._retire_all() and time.monotonic() < deadline:
@@ -82,10 +79,6 @@ class GrpcServer:
         for connection in self._connections:
             connection.retire()
         return any(not connection.session.leaving or _is_busy(connection) for connection in self._connections)
-
-    def _connection(self) -> Connection:
-        age = _CONNECTION_AGE_SECONDS * random.uniform(0.9, 1.1)  # those that came together do not leave together
-        return Connection(self._understand, self._open, self._connections, age)
 
     def _understand(self, fields: Mapping[str, str]) -> Asked:
         return asked_of(fields, self._methods)
