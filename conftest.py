@@ -5,6 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# Property tests try the same examples in every run, however slow the machine is; `pytest --hypothesis-profile explore` tries others.
+settings.register_profile("same", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("same")
 
 pytest_plugins = ["tests.servers.fixtures"]
 
