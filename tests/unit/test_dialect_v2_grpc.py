@@ -391,10 +391,24 @@ def test_every_error_has_a_grpc_status(kind: type[CallError]) -> None:
     assert (told.name, told.value) == (wanted.name, wanted.value[0])
 
 
-@pytest.mark.parametrize("model", [IRIS, PENGUINS])
+OTHERS = msgspec.structs.replace(
+    IRIS,
+    signature=Signature(
+        inputs=(
+            Field(name="member", type="boolean"),
+            Field(name="share", type="number", dtype="float32", minimum=0.1, maximum=0.3),
+            Field(name="city", type="string", enum=("Zürich", "Rome")),
+            Field(name="age", type="integer"),
+        )
+    ),
+)
+
+
+@pytest.mark.parametrize("model", [IRIS, PENGUINS, OTHERS])
 def test_the_grpcurl_example_predicts(model: ServedAs) -> None:
     words = shlex.split(V2Grpc().example(model, msgspec.Struct(), "http://127.0.0.1:9000"))
     assert words[:3] == ["grpcurl", "-plaintext", "-d"]
     assert words[4:] == ["127.0.0.1:9000", f"{GRPC_SERVICE}/ModelInfer"]
     request = json_format.ParseDict(json.loads(words[3]), pb.ModelInferRequest())
+    assert json.loads(words[3]) == json_format.MessageToDict(request, preserving_proto_field_name=True)
     assert Checker(model.signature)(decoded(request, model).table).rows == 1

@@ -15,7 +15,7 @@ from dragoman.dialects.dialect import Model, Rpc
 from dragoman.errors import BadRequest
 from dragoman.open_inference import EXTENSIONS, GRPC_CONTENTS, GRPC_SERVICE, SERVER, call_of, index_of, is_ready, metadata_of, served
 from dragoman.proto import open_inference as pb
-from dragoman.tensors import Tensor, bytes_of, tensor_of_array, tensor_of_bytes, tensor_of_output, text_of
+from dragoman.tensors import Tensor, bytes_of, elements_of, tensor_of_array, tensor_of_bytes, tensor_of_output, text_of
 
 
 def rpcs_of(by_name: Mapping[str, Model]) -> list[Rpc]:
@@ -165,7 +165,4 @@ def _encode(request: pb.ModelInferRequest, model: Model, call: Call, prediction:
 
 
 def _fill(contents: pb.InferTensorContents, tensor: Tensor) -> None:
-    values = tensor.array.reshape(-1).tolist()
-    if tensor.datatype == "BYTES":
-        values = [(value or "").encode("utf-8", "replace") for value in values]
-    getattr(contents, GRPC_CONTENTS[tensor.datatype]).extend(values)
+    getattr(contents, GRPC_CONTENTS[tensor.datatype]).extend(elements_of(tensor))

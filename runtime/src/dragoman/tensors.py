@@ -221,12 +221,17 @@ def values_of(tensor: Tensor) -> Any:
     return json.writable(tensor.array.reshape(-1))
 
 
+def elements_of(tensor: Tensor) -> list[Any]:
+    """The elements as Python's own values: flat, row-major. Of BYTES their UTF-8; a missing string is an empty one."""
+    elements: list[Any] = tensor.array.reshape(-1).tolist()
+    return [(element or "").encode("utf-8", "replace") for element in elements] if tensor.datatype == "BYTES" else elements
+
+
 def bytes_of(tensor: Tensor) -> bytes:
     """The elements as bytes, as `tensor_of_bytes` takes them. A missing string is an empty one."""
     kind = DATATYPES[tensor.datatype]
     if kind.wire is None:
-        encoded = [(element or "").encode("utf-8", "replace") for element in tensor.array.reshape(-1).tolist()]
-        return b"".join(chain.from_iterable((struct.pack("<I", len(e)), e) for e in encoded))
+        return b"".join(chain.from_iterable((struct.pack("<I", len(e)), e) for e in elements_of(tensor)))
     return tensor.array.astype(kind.wire, copy=False).tobytes()
 
 

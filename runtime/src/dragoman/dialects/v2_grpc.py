@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from dragoman.dialects.dialect import Model, Reply, Request, Rpc, Surface, error_reply
 from dragoman.errors import CallError
 from dragoman.open_inference import GRPC_CONTENTS, GRPC_SERVICE
 from dragoman.readings import example_tensors
-from dragoman.tensors import Tensor, values_of
+from dragoman.tensors import Tensor, elements_of
 
 
 class V2Grpc:
@@ -43,16 +44,18 @@ class V2Grpc:
 
 
 def _as_json(tensor: Tensor) -> dict[str, Any]:
-    """As protobuf writes its messages in JSON: integers of 64 bits as texts, bytes in base64."""
+    """As protobuf writes its messages in JSON: integers of 64 bits as texts, bytes in base64, floats of 32 bits by their few digits."""
     return {
         "name": tensor.name,
         "datatype": tensor.datatype,
         "shape": [str(size) for size in tensor.shape],
-        "contents": {GRPC_CONTENTS[tensor.datatype]: [_value(value, tensor.datatype) for value in values_of(tensor)]},
+        "contents": {GRPC_CONTENTS[tensor.datatype]: [_value(element, tensor.datatype) for element in elements_of(tensor)]},
     }
 
 
 def _value(value: Any, datatype: str) -> Any:
     if datatype == "BYTES":
-        return b64encode((value or "").encode()).decode()
+        return b64encode(value).decode()
+    if datatype == "FP32":
+        return float(str(np.float32(value)))
     return str(value) if datatype in ("INT64", "UINT64") else value
