@@ -355,6 +355,16 @@ def test_settings_without_end_are_refused() -> None:
     assert "settings" in talk.session.fault
 
 
+def test_of_a_setting_that_is_there_again_and_again_the_last_holds_and_streams_are_changed_once() -> None:
+    talk = Talk()
+    talk.session.receive(raw(1, "/wait") + frames.window_update(1, 10))
+    windows = (frames.MAX_WINDOW, 0, frames.DEFAULT_WINDOW + 5)  # with the first, the stream's would be too large
+    payload = b"".join(frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: size})[frames.HEAD_BYTES :] for size in windows)
+    talk.session.receive(frame(frames.SETTINGS, 0, 0, payload))
+    assert not talk.session.fault
+    assert talk.session.streams[1].window == frames.DEFAULT_WINDOW + 15
+
+
 def test_replies_that_wait_for_the_connections_window_go_on_one_by_one() -> None:
     talk = Talk()
     talk.session.receive(frames.settings({frames.Setting.INITIAL_WINDOW_SIZE: 2**20}))

@@ -351,16 +351,14 @@ class Session:
             if payload:
                 raise ConnectionFault(Code.FRAME_SIZE_ERROR, "an acknowledgement of settings with settings")
             return
-        changes = settings_of(payload)
+        changes = dict(settings_of(payload))  # of one that is there twice the last holds (6.5.3), and streams are changed once
         self.sending.send(frame(SETTINGS, ACK, 0))
         self._settings_seen += 1
         if self._settings_seen > _SETTINGS:
             raise ConnectionFault(Code.ENHANCE_YOUR_CALM, "settings that change all the time")
-        for name, value in changes:
-            if name == Setting.MAX_FRAME_SIZE:
-                self.sending.max_frame = value
-            elif name == Setting.INITIAL_WINDOW_SIZE:
-                self.sending.first_windows(value, list(self.streams.values()))
+        self.sending.max_frame = changes.get(Setting.MAX_FRAME_SIZE, self.sending.max_frame)
+        if Setting.INITIAL_WINDOW_SIZE in changes:
+            self.sending.first_windows(changes[Setting.INITIAL_WINDOW_SIZE], list(self.streams.values()))
 
     def _push_promise(self, flags: int, identity: int, payload: bytes) -> None:
         raise ConnectionFault(Code.PROTOCOL_ERROR, "a client does not push")
