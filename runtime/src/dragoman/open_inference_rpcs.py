@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
@@ -13,7 +13,18 @@ from dragoman import __version__
 from dragoman.call import Call, Prediction
 from dragoman.dialects.dialect import Model, Rpc
 from dragoman.errors import BadRequest
-from dragoman.open_inference import EXTENSIONS, GRPC_CONTENTS, GRPC_SERVICE, SERVER, call_of, index_of, is_ready, metadata_of, served
+from dragoman.open_inference import (
+    EXTENSIONS,
+    GRPC_CONTENTS,
+    GRPC_SERVICE,
+    ORDERS,
+    SERVER,
+    call_of,
+    index_of,
+    is_ready,
+    metadata_of,
+    served,
+)
 from dragoman.proto import open_inference as pb
 from dragoman.tensors import Tensor, bytes_of, elements_of, tensor_of_array, tensor_of_bytes, tensor_of_output, text_of
 
@@ -34,20 +45,7 @@ def rpcs_of(by_name: Mapping[str, Model]) -> list[Rpc]:
             describes=True,
         ),
         _rpc("RepositoryIndex", lambda request: _index(by_name, request)),
-        _rpc(
-            "RepositoryModelLoad",
-            lambda request: pb.RepositoryModelLoadResponse(),
-            lambda request: served(by_name, request.model_name),
-            admin=True,
-            order="load",
-        ),
-        _rpc(
-            "RepositoryModelUnload",
-            lambda request: pb.RepositoryModelUnloadResponse(),
-            lambda request: served(by_name, request.model_name),
-            admin=True,
-            order="unload",
-        ),
+        *(_ordering(order, by_name) for order in ORDERS),
         Rpc(
             f"/{GRPC_SERVICE}/ModelInfer",
             pb.ModelInferRequest.FromString,
@@ -62,6 +60,12 @@ def rpcs_of(by_name: Mapping[str, Model]) -> list[Rpc]:
 def _rpc(method: str, reply: Callable[[Any], Any], model: Callable[[Any], Model] | None = None, **options: Any) -> Rpc:
     request, response = getattr(pb, f"{method}Request"), getattr(pb, f"{method}Response")
     return Rpc(f"/{GRPC_SERVICE}/{method}", request.FromString, response.SerializeToString, reply, model, **options)
+
+
+def _ordering(order: Literal["load", "unload"], by_name: Mapping[str, Model]) -> Rpc:
+    method = f"RepositoryModel{order.capitalize()}"
+    done = getattr(pb, f"{method}Response")()
+    return _rpc(method, lambda request: done, lambda request: served(by_name, request.model_name), admin=True, order=order)
 
 
 # --- metadata, health, repository --------------------------------------------------------------------------------
